@@ -1,0 +1,27 @@
+//! Who acts, and how it proves it to Entra.
+#![forbid(unsafe_code)]
+
+mod attribution;
+mod config;
+mod gate;
+mod ids;
+mod session;
+
+#[cfg(feature = "provisioning")]
+mod provisioning;
+#[cfg(feature = "tokens")]
+mod tokens;
+
+pub use attribution::{Attribute, Attribution, AttributionChain, AttributionType, Unattributed, Via};
+pub use config::{Config, ConfigError};
+pub use entrabot_keystore::{Diagnose, ErrorClass};
+pub use gate::{Action, ActionGate, Admitted, GateError};
+pub use ids::{AgentId, AgentUserId, BlueprintAppId, InvalidId, TenantId};
+#[cfg(feature = "provisioning")]
+pub use provisioning::Provisioner;
+pub use session::{Session, SessionState};
+#[cfg(feature = "tokens")]
+pub use tokens::{
+    AccessToken, AgentIdentity, ClaimsChallenge, Egress, Hop, KeystoreSigner, Resource, SignerSource, TokenError,
+    TokenExchange, TokenExchangeError, TokenFuture, TokenSource,
+};
