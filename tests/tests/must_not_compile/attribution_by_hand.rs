@@ -1,0 +1,6 @@
+// error: E0451
+// says: of struct `Attribution` is private
+// Nobody names itself.
+fn main() {
+    let _ = entrabot_identity::Attribution { ..unreachable!() };
+}

@@ -1,0 +1,6 @@
+// error: E0451
+// says: of struct `Settled` is private
+// Only a permit settles.
+fn main() {
+    let _: entrabot_audit::Settled<(), ()> = entrabot_audit::Settled { ..unreachable!() };
+}

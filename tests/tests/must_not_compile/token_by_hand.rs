@@ -1,0 +1,6 @@
+// error: E0451
+// says: of struct `AccessToken` is private
+// An access token comes from a token response alone.
+fn main() {
+    let _ = entrabot_identity::AccessToken { ..unreachable!() };
+}
