@@ -6,6 +6,8 @@ mod entry;
 mod error;
 mod keystore;
 mod policy;
+#[cfg(all(feature = "test-util", target_os = "linux"))]
+pub mod private_keyring;
 mod secret;
 mod signer;
 

@@ -80,7 +80,10 @@ impl std::fmt::Debug for PemSigner {
 impl PemSigner {
     /// # Errors
     /// [`SignError::MalformedKey`].
-    pub fn from_pkcs8_pem(_pem: &SecretBytes, _certificate: CertificateThumbprint) -> Result<Self, SignError> {
+    pub fn from_pkcs8_pem(
+        _pem: &SecretBytes,
+        _certificate: CertificateThumbprint,
+    ) -> Result<Self, SignError> {
         todo!("keystore")
     }
 }
