@@ -1,1 +1,67 @@
-fn main() {}
+//! Builds, tests, demonstrates and measures entrabot. `cargo xtask --help` lists the commands.
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks on its terminal")]
+
+mod bench;
+mod build;
+mod demo;
+mod dist;
+mod fuzz;
+mod lint;
+mod setup;
+mod stand_in;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Why a command of xtask did not finish: one line for the developer.
+type Failure = Box<dyn std::error::Error>;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Builds, tests, demonstrates and measures entrabot")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Provision an agent against a stand-in cloud, let it write a Word document, verify the audit
+    Demo(demo::Options),
+    /// Run every test, including those that need a keyring
+    Test(test::Options),
+    /// Check formatting, lints, documentation and licences
+    Lint,
+    /// Run the stand-in for Entra, Graph and Work IQ until stdin closes
+    StandIn(stand_in::Options),
+    /// Measure a crate beside its peers
+    Bench(bench::Options),
+    /// Run the fuzz targets (needs a nightly toolchain and cargo-fuzz)
+    Fuzz(fuzz::Options),
+    /// Check that each crate depends only on those below it
+    Layers,
+    /// Build the stripped release binary with its checksum
+    Dist,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Demo(options) => demo::run(&options),
+        Command::Test(options) => test::run(&options),
+        Command::Lint => lint::run(),
+        Command::StandIn(options) => stand_in::run(&options),
+        Command::Bench(options) => bench::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
+        Command::Layers => test::layers(),
+        Command::Dist => dist::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

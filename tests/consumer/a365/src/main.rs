@@ -1,0 +1,2 @@
+//! placeholder until the crate's surface is there
+fn main() {}
