@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: each crate's own benchmark, in the release profile, beside its peers in the same run.
 
+mod serve;
+
 use entrabot_keystore::private_keyring::{Mode, PrivateKeyring};
 
 use crate::build::{self, cargo};
@@ -18,6 +20,8 @@ enum Subject {
     Keystore,
     /// Appends and verification, beside the bare limit and the Python original's append
     Audit,
+    /// Start, memory and call latency of the MCP server
+    Serve,
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
@@ -25,6 +29,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let package = match options.subject {
         Subject::Keystore => "entrabot-keystore",
         Subject::Audit => "entrabot-audit",
+        Subject::Serve => return serve::run(),
     };
     let keyring = PrivateKeyring::start(Mode::Encrypted)?;
     build::run(

@@ -2,7 +2,7 @@
 //! new agent, a real MCP client that writes a real document, and the audit that says so.
 
 mod account;
-mod cloud;
+
 mod journey;
 
 use std::fs;
@@ -13,9 +13,9 @@ use entrabot_keystore::private_keyring::{Mode, PrivateKeyring};
 use serde_json::json;
 
 use crate::build::{root, run_cargo, target_dir};
+use crate::cloud::Cloud;
 use crate::{Failure, setup};
 use account::Account;
-use cloud::Cloud;
 use journey::Agent;
 
 #[derive(clap::Args)]

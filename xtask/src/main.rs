@@ -4,6 +4,7 @@
 
 mod bench;
 mod build;
+mod cloud;
 mod demo;
 mod dist;
 mod fuzz;

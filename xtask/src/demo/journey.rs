@@ -9,9 +9,9 @@ use entrabot_keystore::private_keyring::PrivateKeyring;
 use serde_json::{Value, json};
 
 use super::account::Account;
-use super::cloud::Cloud;
 use crate::Failure;
 use crate::build::binary;
+use crate::cloud::Cloud;
 
 /// A provisioned agent and everything that its commands need in their environment.
 pub(super) struct Agent<'a> {

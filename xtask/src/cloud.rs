@@ -11,7 +11,7 @@ use crate::Failure;
 use crate::build::binary;
 
 /// A running stand-in; it ends when this is dropped, for its stdin closes.
-pub(super) struct Cloud {
+pub(crate) struct Cloud {
     child: Child,
     stdin: Option<ChildStdin>,
     directory: PathBuf,
@@ -19,7 +19,7 @@ pub(super) struct Cloud {
 }
 
 impl Cloud {
-    pub(super) fn start(directory: &Path) -> Result<Self, Failure> {
+    pub(crate) fn start(directory: &Path) -> Result<Self, Failure> {
         let mut child = Command::new(binary("stand-in"))
             .arg("--json")
             .arg("--dir")
@@ -37,7 +37,7 @@ impl Cloud {
     }
 
     /// A value of the stand-in's JSON line.
-    pub(super) fn get(&self, key: &str) -> Result<&str, Failure> {
+    pub(crate) fn get(&self, key: &str) -> Result<&str, Failure> {
         self.info
             .get(key)
             .and_then(Value::as_str)
@@ -45,7 +45,7 @@ impl Cloud {
     }
 
     /// The document that Work IQ wrote last.
-    pub(super) fn newest_document(&self) -> Result<PathBuf, Failure> {
+    pub(crate) fn newest_document(&self) -> Result<PathBuf, Failure> {
         let mut documents = Vec::new();
         collect_documents(&self.directory, &mut documents)?;
         documents.sort();
