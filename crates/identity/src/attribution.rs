@@ -1,9 +1,12 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use entrabot_keystore::InsecureKeyringBackendError;
+use entrabot_keystore::{EntryName, InsecureKeyringBackendError, KeystoreError, KeystorePolicy};
 
-use crate::{Config, Diagnose, ErrorClass, Session};
+use crate::{
+    AgentId, BlueprintAppId, Config, Diagnose, ErrorClass, Session, SessionSnapshot, SessionState,
+    SessionUser,
+};
 
 /// For whom a record speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -148,16 +151,69 @@ pub trait Attribute: sealed::Sealed + Send + Sync + std::fmt::Debug {
 }
 
 /// session user → agent id → blueprint app id → keystore.
+///
+/// The session's user answers when the agent's own user is signed in, and for a person as long as the session
+/// speaks for a person. An insecure keyring always propagates; any other failure of the keystore counts as "none
+/// found" and is told in the reason.
 #[derive(Debug)]
 pub struct AttributionChain {
-    _session: Arc<Session>,
+    session: Arc<Session>,
+    agent_id: Option<AgentId>,
+    blueprint_app_id: Option<BlueprintAppId>,
+    keystore: KeystorePolicy,
 }
 
 impl AttributionChain {
     /// The chain over this session and these settings.
     #[must_use]
-    pub fn new(_config: &Config, session: Arc<Session>) -> Self {
-        Self { _session: session }
+    pub fn new(config: &Config, session: Arc<Session>) -> Self {
+        Self {
+            session,
+            agent_id: config.agent_id().cloned(),
+            blueprint_app_id: config.blueprint_app_id().cloned(),
+            keystore: config.keystore_policy().clone(),
+        }
+    }
+
+    fn id(&self, session: SessionSnapshot) -> Result<(String, Via), Unattributed> {
+        match (session.state, session.user) {
+            (SessionState::AgentUser, Some(user @ SessionUser::Agent(_))) => {
+                return Ok((user.id().to_owned(), Via::Session));
+            }
+            (_, Some(user @ SessionUser::Human(_)))
+                if session.attribution == AttributionType::DelegatedHuman =>
+            {
+                return Ok((user.id().to_owned(), Via::Session));
+            }
+            _ => {}
+        }
+        if let Some(id) = &self.agent_id {
+            return Ok((id.as_str().to_owned(), Via::AgentId));
+        }
+        if let Some(id) = &self.blueprint_app_id {
+            return Ok((id.as_str().to_owned(), Via::BlueprintAppId));
+        }
+        let stored = match self.stored() {
+            Ok(id) => return Ok((id, Via::Store)),
+            Err(KeystoreError::Insecure(error)) => return Err(error.into()),
+            Err(error) => error.to_string(),
+        };
+        Err(Unattributed::Nobody {
+            reason: format!(
+                "session {}; ENTRABOT_AGENT_ID not set; ENTRABOT_BLUEPRINT_APP_ID not set; keystore: {stored}",
+                session.state
+            ),
+        })
+    }
+
+    fn stored(&self) -> Result<String, KeystoreError> {
+        let secret = self.keystore.open()?.get(&EntryName::active_client_id())?;
+        let id = std::str::from_utf8(secret.expose()).map(str::trim).unwrap_or_default();
+        // An id, as the original wrote it. Anything else could be content, and must not reach a record.
+        match uuid::Uuid::try_parse(id) {
+            Ok(id) => Ok(id.hyphenated().to_string()),
+            Err(_) => Err(KeystoreError::NoEntry),
+        }
     }
 }
 
@@ -165,9 +221,93 @@ impl sealed::Sealed for AttributionChain {}
 
 impl Attribute for AttributionChain {
     fn attribute(&self) -> Result<Attribution, Unattributed> {
-        todo!("identity")
+        let session = self.session.snapshot();
+        let kind = match session.attribution {
+            AttributionType::DelegatedHuman => AttributionType::DelegatedHuman,
+            AttributionType::Agent | AttributionType::None => AttributionType::Agent,
+        };
+        let (agent_id, via) = self.id(session)?;
+        Ok(Attribution { agent_id, kind, via })
     }
-    fn attribute_as(&self, _kind: AttributionType) -> Result<Attribution, Unattributed> {
-        todo!("identity")
+
+    fn attribute_as(&self, kind: AttributionType) -> Result<Attribution, Unattributed> {
+        match self.id(self.session.snapshot()) {
+            Ok((agent_id, via)) => Ok(Attribution { agent_id, kind, via }),
+            Err(Unattributed::Nobody { .. }) if kind != AttributionType::Agent => {
+                Ok(Attribution { agent_id: "unknown".into(), kind, via: Via::Nobody })
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AgentUserId, Human, ObjectId, Step, TenantId};
+
+    const AGENT: &str = "00000000-0000-4000-8000-00000000000a";
+    const BLUEPRINT: &str = "00000000-0000-4000-8000-00000000000b";
+    const USER: &str = "00000000-0000-4000-8000-00000000000c";
+    const HUMAN: &str = "00000000-0000-4000-8000-00000000000d";
+
+    fn chain(variables: &[(&str, &str)]) -> (AttributionChain, Arc<Session>) {
+        let session = Arc::new(Session::new());
+        let config = Config::from_variables(variables.iter().copied()).unwrap();
+        (AttributionChain::new(&config, Arc::clone(&session)), session)
+    }
+
+    fn sign_in_human(session: &Session) {
+        let human = Human::new(ObjectId::parse(HUMAN).unwrap(), TenantId::parse("t").unwrap());
+        session.enter(Step::Delegated(human)).unwrap();
+    }
+
+    #[test]
+    fn each_link_answers_in_its_turn() {
+        let (chain, session) =
+            chain(&[("ENTRABOT_AGENT_ID", AGENT), ("ENTRABOT_BLUEPRINT_APP_ID", BLUEPRINT)]);
+        let who = chain.attribute().unwrap();
+        assert_eq!((who.agent_id(), who.kind(), who.via()), (AGENT, AttributionType::Agent, Via::AgentId));
+        session.agent_signed_in(AgentUserId::parse(USER).unwrap()).unwrap();
+        let who = chain.attribute().unwrap();
+        assert_eq!((who.agent_id(), who.kind(), who.via()), (USER, AttributionType::Agent, Via::Session));
+        session.enter(Step::Error).unwrap();
+        assert_eq!(
+            chain.attribute().unwrap().via(),
+            Via::AgentId,
+            "in ERROR the session's user is not asked"
+        );
+    }
+
+    #[test]
+    fn the_blueprint_answers_when_there_is_no_agent() {
+        let (chain, _) = chain(&[("ENTRABOT_BLUEPRINT_APP_ID", BLUEPRINT)]);
+        let who = chain.attribute().unwrap();
+        assert_eq!((who.agent_id(), who.via()), (BLUEPRINT, Via::BlueprintAppId));
+    }
+
+    #[test]
+    fn a_persons_acts_are_never_the_agents() {
+        let (chain, session) = chain(&[("ENTRABOT_AGENT_ID", AGENT)]);
+        sign_in_human(&session);
+        let who = chain.attribute().unwrap();
+        assert_eq!(
+            (who.agent_id(), who.kind(), who.via()),
+            (HUMAN, AttributionType::DelegatedHuman, Via::Session)
+        );
+        session.enter(Step::Provisioning).unwrap();
+        assert_eq!(chain.attribute().unwrap().kind(), AttributionType::DelegatedHuman);
+        session.enter(Step::Error).unwrap();
+        assert_eq!(chain.attribute().unwrap().agent_id(), HUMAN);
+    }
+
+    #[test]
+    fn a_declared_kind_keeps_the_chains_id() {
+        let (chain, _) = chain(&[("ENTRABOT_AGENT_ID", AGENT)]);
+        let who = chain.attribute_as(AttributionType::DelegatedHuman).unwrap();
+        assert_eq!(
+            (who.agent_id(), who.kind(), who.via()),
+            (AGENT, AttributionType::DelegatedHuman, Via::AgentId)
+        );
     }
 }

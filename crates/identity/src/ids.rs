@@ -7,6 +7,13 @@ pub struct InvalidId {
     expected: &'static str,
 }
 
+impl InvalidId {
+    #[cfg_attr(not(feature = "tokens"), expect(dead_code, reason = "the ids of the core name themselves"))]
+    pub(crate) fn expected(expected: &'static str) -> Self {
+        Self { expected }
+    }
+}
+
 macro_rules! guid_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -50,6 +57,15 @@ guid_id!(
     AgentUserId
 );
 
+guid_id!(
+    /// The application (client) id of an app: `ENTRABOT_CLIENT_ID`, `ENTRABOT_PROVISIONER_CLIENT_ID`.
+    ClientId
+);
+guid_id!(
+    /// The object id of something in the directory.
+    ObjectId
+);
+
 /// The tenant: a GUID or a domain name, opaque to us.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TenantId(String);
@@ -74,5 +90,33 @@ impl TenantId {
 impl fmt::Display for TenantId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guid_has_one_spelling_and_no_other_form_is_taken() {
+        let id = AgentId::parse("6D1F2A3B-0000-4000-8000-00000000000A").unwrap();
+        assert_eq!(id.as_str(), "6d1f2a3b-0000-4000-8000-00000000000a");
+        for text in [
+            "",
+            "x",
+            "6d1f2a3b00004000800000000000000a",
+            "{6d1f2a3b-0000-4000-8000-00000000000a}",
+            "urn:uuid:x",
+        ] {
+            assert!(AgentId::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_tenant_can_not_climb_out_of_its_path_segment() {
+        assert!(TenantId::parse("contoso.onmicrosoft.com").is_ok());
+        for text in ["", "..", "a/b", "a?b", "a b", "a%2fb", "a..b", "é"] {
+            assert!(TenantId::parse(text).is_err(), "{text}");
+        }
     }
 }

@@ -13,15 +13,21 @@ mod provisioning;
 mod tokens;
 
 pub use attribution::{Attribute, Attribution, AttributionChain, AttributionType, Unattributed, Via};
-pub use config::{Config, ConfigError};
+pub use config::{
+    AuditSigning, BaseUrl, BlueprintCredential, Cloud, Config, ConfigError, LogLevel, Mode, Origin,
+    OutcomeSync, ShownSetting,
+};
 pub use entrabot_keystore::{Diagnose, ErrorClass};
 pub use gate::{Action, ActionGate, Admitted, GateError};
-pub use ids::{AgentId, AgentUserId, BlueprintAppId, InvalidId, TenantId};
+pub use ids::{AgentId, AgentUserId, BlueprintAppId, ClientId, InvalidId, ObjectId, TenantId};
 #[cfg(feature = "provisioning")]
 pub use provisioning::Provisioner;
-pub use session::{Session, SessionState};
+pub use session::{
+    Human, InvalidTransitionError, Session, SessionChange, SessionError, SessionSnapshot, SessionState,
+    SessionUser, Step,
+};
 #[cfg(feature = "tokens")]
 pub use tokens::{
-    AccessToken, AgentIdentity, ClaimsChallenge, Egress, Hop, KeystoreSigner, Resource, SignerSource, TokenError,
-    TokenExchange, TokenExchangeError, TokenFuture, TokenSource,
+    AccessToken, AgentIdentity, ClaimsChallenge, Egress, Hop, KeystoreSigner, Resource, SignerSource,
+    TokenError, TokenExchange, TokenExchangeError, TokenFuture, TokenSource,
 };

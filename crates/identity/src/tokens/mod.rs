@@ -70,7 +70,6 @@ impl ClaimsChallenge {
     }
 }
 
-
 /// The future of a [`TokenSource`].
 pub type TokenFuture<'a> = Pin<Box<dyn Future<Output = Result<AccessToken, TokenError>> + Send + 'a>>;
 
@@ -215,7 +214,11 @@ pub struct TokenExchange {
 impl TokenExchange {
     /// # Errors
     /// [`TokenError::AgentIdNotAvailable`] naming every missing setting.
-    pub fn from_config(_config: &Config, _signer: Arc<dyn SignerSource>, _egress: &Egress) -> Result<Self, TokenError> {
+    pub fn from_config(
+        _config: &Config,
+        _signer: Arc<dyn SignerSource>,
+        _egress: &Egress,
+    ) -> Result<Self, TokenError> {
         todo!("identity")
     }
 }
