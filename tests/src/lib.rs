@@ -1,1 +1,12 @@
-//! placeholder
+//! End-to-end journeys of entrabot, and the cloud they run against.
+//!
+//! [`stand_in`] is an HTTPS server on loopback that speaks Entra's token endpoint, the part of
+//! Microsoft Graph that provisioning uses, and Work IQ's Word and file servers. It checks what it
+//! is sent like the real ones do and answers with their errors, so a journey through it needs no
+//! bypass in the product. It never ships: no product crate depends on this package.
+//!
+//! [`mcp`] is a real MCP client (rmcp's) that starts a server over stdio and plays a script.
+#![forbid(unsafe_code)]
+
+pub mod mcp;
+pub mod stand_in;
