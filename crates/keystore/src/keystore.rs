@@ -1,74 +1,265 @@
-use crate::{Allowlist, BackendId, EntryName, InsecureKeyringBackendError, KeystoreError, SecretBytes};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::deadline::Deadline;
+use crate::error::ValueTooLarge;
+use crate::platform::{Pinned, Touch, detect};
+use crate::{
+    Allowlist, BackendId, EntryName, Finding, InsecureKeyringBackendError, KeystoreError, SecretBytes,
+    Surroundings, Verdict,
+};
+
+/// The largest value, in bytes.
+const LARGEST_VALUE: usize = 64 << 10;
 
 /// What was found on this machine, before any secret is touched.
 #[derive(Debug)]
 pub struct Candidate {
-    _private: (),
+    finding: Finding,
+    pinned: Option<Pinned>,
+    surroundings: Surroundings,
+    /// How long the search took, which counts against the first operation.
+    spent: Duration,
 }
 
 impl Candidate {
-    /// Looks, touches no secret.
+    /// Looks at the keyring of this process's session: at most 2 s, never a prompt, touches no secret.
     ///
     /// # Errors
-    /// See [`KeystoreError`].
+    /// [`KeystoreError::Insecure`] when there is no session bus, [`KeystoreError::TimedOut`] when the bus or the
+    /// provider does not answer.
     pub fn detect() -> Result<Self, KeystoreError> {
-        todo!("keystore")
+        Self::detect_in(&Surroundings::from_env())
+    }
+
+    /// The same in other surroundings than those of the process.
+    ///
+    /// # Errors
+    /// As [`Candidate::detect`].
+    pub fn detect_in(surroundings: &Surroundings) -> Result<Self, KeystoreError> {
+        let started = Instant::now();
+        let detected = detect(surroundings, Deadline::within(Deadline::OPERATION))?;
+        Ok(Self {
+            finding: detected.finding,
+            pinned: detected.pinned,
+            surroundings: surroundings.clone(),
+            spent: started.elapsed(),
+        })
+    }
+
+    /// What was found.
+    #[must_use]
+    pub fn finding(&self) -> &Finding {
+        &self.finding
     }
 
     /// The only way to a [`Keystore`].
     ///
     /// # Errors
     /// Names what was found and what was expected.
-    pub fn validate(self, _allowlist: &Allowlist) -> Result<Keystore, InsecureKeyringBackendError> {
-        todo!("keystore")
+    pub fn validate(self, allowlist: &Allowlist) -> Result<Keystore, InsecureKeyringBackendError> {
+        let refuse = |finding| Err(InsecureKeyringBackendError::new(finding, allowlist));
+        let (Some(backend), Some(pinned)) = (self.finding.backend, self.pinned) else {
+            return refuse(self.finding);
+        };
+        // An unverifiable state of a backend that can be verified elsewhere takes the operator's explicit word.
+        let needed = match (self.finding.verdict, backend) {
+            (Verdict::Rejected, _) => return refuse(self.finding),
+            (Verdict::Unverifiable, BackendId::GnomeKeyring | BackendId::KeePassXc) => BackendId::Unverified,
+            (Verdict::Verified | Verdict::Unverifiable, backend) => backend,
+        };
+        if !allowlist.contains(needed) || !(allowlist.contains(backend) || needed == BackendId::Unverified) {
+            let mut finding = self.finding;
+            if finding.verdict == Verdict::Verified {
+                finding.reason = format!("{backend} is not on the allowlist").into();
+                finding.remedy = "unset ENTRABOT_KEYRING_BACKEND, or start a keyring that is expected".into();
+            }
+            return refuse(finding);
+        }
+        Ok(Keystore {
+            allowlist: allowlist.clone(),
+            surroundings: self.surroundings,
+            backend,
+            finding: self.finding,
+            pinned: Mutex::new(Some(Arc::new(pinned))),
+            spent: AtomicU64::new(u64::try_from(self.spent.as_micros()).unwrap_or(u64::MAX)),
+            #[cfg(feature = "test-util")]
+            between: Mutex::new(None),
+        })
     }
 }
 
 /// A keyring that passed the guard. Each call is pinned to the provider that passed.
-#[derive(Debug)]
+///
+/// Every operation first checks that the provider, its program and its file are still what the guard saw; when
+/// something changed, the whole guard runs anew, for the same backend. An operation takes at most 2 s, and blocks.
 pub struct Keystore {
-    _private: (),
+    allowlist: Allowlist,
+    surroundings: Surroundings,
+    backend: BackendId,
+    finding: Finding,
+    /// `None` after a connection was thrown away.
+    pinned: Mutex<Option<Arc<Pinned>>>,
+    /// Microseconds that opening took.
+    spent: AtomicU64,
+    #[cfg(feature = "test-util")]
+    between: Mutex<Option<Box<dyn Fn() + Send>>>,
 }
 
-/// What the sanity probe saw.
-#[derive(Debug)]
-pub struct ProbeReport {
-    _private: (),
+impl std::fmt::Debug for Keystore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keystore").field("finding", &self.finding).finish_non_exhaustive()
+    }
 }
 
 impl Keystore {
+    /// The value of an entry.
+    ///
     /// # Errors
     /// [`KeystoreError::NoEntry`] when the guard passed and there is none.
-    pub fn get(&self, _entry: &EntryName) -> Result<SecretBytes, KeystoreError> {
-        todo!("keystore")
+    pub fn get(&self, entry: &EntryName) -> Result<SecretBytes, KeystoreError> {
+        self.operate(|pinned, deadline| pinned.get(entry, deadline))
     }
+
+    /// Stores a value of at most 64 KiB, in the place of one that is there.
+    ///
     /// # Errors
-    /// See [`KeystoreError`].
-    pub fn put(&self, _entry: &EntryName, _secret: &SecretBytes) -> Result<(), KeystoreError> {
-        todo!("keystore")
+    /// See [`KeystoreError`]; with [`KeystoreError::TimedOut`] and [`KeystoreError::ProviderGone`] it is not known
+    /// whether the value was stored.
+    pub fn put(&self, entry: &EntryName, secret: &SecretBytes) -> Result<(), KeystoreError> {
+        let bytes = secret.expose().len();
+        if bytes > LARGEST_VALUE {
+            return Err(ValueTooLarge { bytes, limit: LARGEST_VALUE }.into());
+        }
+        self.operate(|pinned, deadline| {
+            pinned.put(entry, secret, deadline)?;
+            if pinned.still_sound() { Ok(()) } else { Err(self.exposed()) }
+        })
     }
+
+    /// Removes an entry.
+    ///
     /// # Errors
     /// [`KeystoreError::NoEntry`] when there is none.
-    pub fn delete(&self, _entry: &EntryName) -> Result<(), KeystoreError> {
-        todo!("keystore")
+    pub fn delete(&self, entry: &EntryName) -> Result<(), KeystoreError> {
+        self.operate(|pinned, deadline| pinned.delete(entry, deadline))
     }
+
     /// The entries of a service, by name.
     ///
     /// # Errors
     /// See [`KeystoreError`].
-    pub fn list(&self, _service: &str) -> Result<Vec<EntryName>, KeystoreError> {
-        todo!("keystore")
+    pub fn list(&self, service: &str) -> Result<Vec<EntryName>, KeystoreError> {
+        self.operate(|pinned, deadline| pinned.list(service, deadline))
     }
-    /// Stores, reads back on a new connection and deletes a random value.
-    ///
-    /// # Errors
-    /// See [`KeystoreError`].
-    pub fn sanity_probe(&self) -> Result<ProbeReport, KeystoreError> {
-        todo!("keystore")
-    }
+
     /// The backend that passed.
     #[must_use]
     pub fn backend(&self) -> BackendId {
-        todo!("keystore")
+        self.backend
+    }
+
+    /// What the guard found when this keystore was opened.
+    #[must_use]
+    pub fn finding(&self) -> &Finding {
+        &self.finding
+    }
+
+    /// The guard alone, without an operation: what every operation does first.
+    ///
+    /// # Errors
+    /// As an operation: insecure, locked, timed out.
+    pub fn check(&self) -> Result<(), KeystoreError> {
+        self.operate(|_, _| Ok(()))
+    }
+
+    /// Runs `hook` after the guard of every operation and before its first call, for tests of what happens between.
+    #[cfg(feature = "test-util")]
+    pub fn between_guard_and_act(&self, hook: impl Fn() + Send + 'static) {
+        *self.between.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hook));
+    }
+
+    fn operate<T>(
+        &self,
+        act: impl FnOnce(&Pinned, Deadline) -> Result<T, KeystoreError>,
+    ) -> Result<T, KeystoreError> {
+        // What opening took counts against the first operation: a command that opens and acts stays within 2 s.
+        let spent = Duration::from_micros(self.spent.swap(0, Ordering::Relaxed));
+        self.operate_within(Deadline::within(Deadline::OPERATION.saturating_sub(spent)), act)
+    }
+
+    fn operate_within<T>(
+        &self,
+        deadline: Deadline,
+        act: impl FnOnce(&Pinned, Deadline) -> Result<T, KeystoreError>,
+    ) -> Result<T, KeystoreError> {
+        let pinned = self.guarded(deadline)?;
+        let result = pinned.expect_unlocked(deadline).and_then(|()| {
+            #[cfg(feature = "test-util")]
+            if let Some(hook) = &*self.between.lock().unwrap_or_else(PoisonError::into_inner) {
+                hook();
+            }
+            act(&pinned, deadline)
+        });
+        self.settle(&pinned, result)
+    }
+
+    /// The provider, checked just now.
+    fn guarded(&self, deadline: Deadline) -> Result<Arc<Pinned>, KeystoreError> {
+        let current = self.slot().clone();
+        if let Some(pinned) = current {
+            let touch = pinned.touch(deadline);
+            if self.settle(&pinned, touch)? == Touch::Same {
+                return Ok(pinned);
+            }
+        }
+        let fresh = Arc::new(self.guard_anew(deadline)?);
+        *self.slot() = Some(Arc::clone(&fresh));
+        Ok(fresh)
+    }
+
+    /// The whole guard, on a new connection, for the backend that this keystore was opened on.
+    fn guard_anew(&self, deadline: Deadline) -> Result<Pinned, KeystoreError> {
+        let detected = detect(&self.surroundings, deadline)?;
+        let candidate = Candidate {
+            finding: detected.finding,
+            pinned: detected.pinned,
+            surroundings: self.surroundings.clone(),
+            spent: Duration::ZERO,
+        };
+        let same_backend = self.allowlist.narrowed_to(&[self.backend, BackendId::Unverified]);
+        let slot = candidate.validate(&same_backend)?.pinned.into_inner();
+        slot.unwrap_or_else(PoisonError::into_inner)
+            .and_then(Arc::into_inner)
+            .ok_or_else(|| crate::error::ProviderGone { step: "checking the provider" }.into())
+    }
+
+    /// After a hang or a broken answer the connection is thrown away: what still arrives on it must not be taken for
+    /// the answer to something else.
+    fn settle<T>(&self, pinned: &Arc<Pinned>, result: Result<T, KeystoreError>) -> Result<T, KeystoreError> {
+        let broken = matches!(
+            result,
+            Err(KeystoreError::TimedOut(_) | KeystoreError::ProviderGone(_) | KeystoreError::Provider(_))
+        );
+        if broken {
+            let mut slot = self.slot();
+            if slot.as_ref().is_some_and(|current| Arc::ptr_eq(current, pinned)) {
+                *slot = None;
+            }
+        }
+        result
+    }
+
+    fn exposed(&self) -> KeystoreError {
+        let finding = Finding::rejected(
+            "the keyring's file turned to clear text while the value was written",
+            "rotate the value now; then give the keyring a password",
+        );
+        InsecureKeyringBackendError::new(finding, &self.allowlist).into()
+    }
+
+    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<Pinned>>> {
+        self.pinned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,0 +1,161 @@
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::AtRest;
+
+/// How an encrypted keyring file of gnome-keyring begins: the magic, then version 0.0, AES-128 and MD5. The daemon
+/// itself loads no file that begins otherwise as an encrypted one.
+const ENCRYPTED: &[u8; 20] = b"GnomeKeyring\n\r\0\n\0\0\0\0";
+const CLEARTEXT: &[u8] = b"[keyring]";
+
+/// What the files of a collection look like.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Files {
+    pub(super) state: AtRest,
+    /// The file that decided it.
+    pub(super) file: Option<PathBuf>,
+}
+
+/// Reads the beginning of the collection's file, each time anew: it takes microseconds, and nothing about a file but
+/// its content tells that the content is the same.
+///
+/// `collection` is the last element of its object path. Where its file cannot be told surely, every keyring file of
+/// the directory must be encrypted.
+pub(super) fn inspect(directory: &Path, collection: &str) -> Files {
+    if let Some(file) = file_name(collection).map(|name| directory.join(name)).filter(|file| file.exists()) {
+        return Files { state: state_of(&file), file: Some(file) };
+    }
+    let mut all = Files { state: AtRest::Unknown, file: None };
+    let Ok(entries) = fs::read_dir(directory) else { return all };
+    for entry in entries {
+        let Ok(path) = entry.map(|entry| entry.path()) else {
+            return Files { state: AtRest::Unknown, file: None };
+        };
+        if path.extension().is_none_or(|extension| extension != "keyring") {
+            continue;
+        }
+        match state_of(&path) {
+            AtRest::Encrypted => all = Files { state: AtRest::Encrypted, file: Some(path) },
+            worse => return Files { state: worse, file: Some(path) },
+        }
+    }
+    all
+}
+
+/// The file of a collection: gnome-keyring escapes all but letters and digits of its name as `_` and two hex digits.
+fn file_name(collection: &str) -> Option<String> {
+    let mut plain = Vec::with_capacity(collection.len() + 8);
+    let mut bytes = collection.bytes();
+    while let Some(byte) = bytes.next() {
+        plain.push(match byte {
+            b'_' => {
+                let mut digit = || char::from(bytes.next()?).to_digit(16);
+                u8::try_from(digit()? * 16 + digit()?).ok()?
+            }
+            other => other,
+        });
+    }
+    let name = String::from_utf8(plain).ok()?;
+    let plain_name =
+        !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, ' ' | '_' | '-'));
+    plain_name.then(|| format!("{name}.keyring"))
+}
+
+fn state_of(file: &Path) -> AtRest {
+    let mut head = [0; ENCRYPTED.len()];
+    match read_head(file, &mut head) {
+        Some(length) if head[..length] == ENCRYPTED[..] => AtRest::Encrypted,
+        Some(length) if head[..length].starts_with(CLEARTEXT) => AtRest::Cleartext,
+        _ => AtRest::Unknown,
+    }
+}
+
+fn read_head(file: &Path, head: &mut [u8]) -> Option<usize> {
+    // A FIFO in the place of the file must not make us wait.
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).ok()?;
+    let mut file = File::options().read(true).custom_flags(flags).open(file).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut length = 0;
+    while length < head.len() {
+        match file.read(&mut head[length..]) {
+            Ok(0) => break,
+            Ok(more) => length += more,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
+    Some(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            fs::write(directory.path().join(name), content).unwrap();
+        }
+        directory
+    }
+
+    fn encrypted() -> Vec<u8> {
+        [&ENCRYPTED[..], b"rest"].concat()
+    }
+
+    #[test]
+    fn the_beginning_of_the_file_decides() {
+        for (content, state) in [
+            (encrypted().as_slice(), AtRest::Encrypted),
+            (b"[keyring]\ndisplay-name=x", AtRest::Cleartext),
+            (b"", AtRest::Unknown),
+            (b"GnomeKeyring\n\r\0\n", AtRest::Unknown),
+            (b"GnomeKeyring\n\r\0\n\x01\0\0\0", AtRest::Unknown),
+            (b"; comment\n[keyring]\n", AtRest::Unknown),
+        ] {
+            let directory = directory(&[("login.keyring", content)]);
+            assert_eq!(inspect(directory.path(), "login").state, state, "{content:?}");
+        }
+    }
+
+    #[test]
+    fn a_collection_is_matched_with_its_own_file() {
+        let directory =
+            directory(&[("Other_thing.keyring", &encrypted()), ("login.keyring", b"[keyring]\n")]);
+        assert_eq!(inspect(directory.path(), "Other_5fthing").state, AtRest::Encrypted);
+        assert_eq!(inspect(directory.path(), "login").state, AtRest::Cleartext);
+    }
+
+    #[test]
+    fn without_a_sure_match_every_file_must_be_encrypted() {
+        let mixed =
+            directory(&[("a.keyring", &encrypted()), ("b.keyring", b"[keyring]\n"), ("user.keystore", b"x")]);
+        assert_eq!(inspect(mixed.path(), "elsewhere").state, AtRest::Cleartext);
+        assert_eq!(inspect(mixed.path(), "_2e_2e_2fa").state, AtRest::Cleartext);
+        let sound = directory(&[("a.keyring", &encrypted()), ("user.keystore", b"x")]);
+        assert_eq!(inspect(sound.path(), "elsewhere").state, AtRest::Encrypted);
+        assert_eq!(inspect(directory(&[]).path(), "login").state, AtRest::Unknown);
+        assert_eq!(inspect(Path::new("/nonexistent"), "login").state, AtRest::Unknown);
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_the_file_does_not_hang() {
+        let directory = directory(&[]);
+        let path = directory.path().join("login.keyring");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        assert_eq!(inspect(directory.path(), "login").state, AtRest::Unknown);
+    }
+
+    #[test]
+    fn an_object_path_cannot_name_a_file_elsewhere() {
+        assert_eq!(file_name("login").as_deref(), Some("login.keyring"));
+        assert_eq!(file_name("Other_5fthing").as_deref(), Some("Other_thing.keyring"));
+        for strange in ["", "_2e_2e_2flogin", "_", "_5", "_zz", "a_00b", "_ff"] {
+            assert_eq!(file_name(strange), None, "{strange}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+use std::collections::HashMap;
+
+use zbus::{OwnedObjectPath, OwnedVariant, Variant};
+
+use super::bus::BusError;
+use super::guard::Pinned;
+use super::session::{ALGORITHM, KeyAgreement, Session};
+use crate::deadline::Deadline;
+use crate::error::{AmbiguousEntry, KeyringLocked, KeyringTimeout, ProviderFault, ProviderGone};
+use crate::{EntryName, KeystoreError, SecretBytes};
+
+/// What Python's `keyring` puts on its items, and what libsecret-based tools show.
+const APPLICATION: &str = "Python keyring library";
+const SERVICE: &str = "org.freedesktop.Secret.Service";
+const COLLECTION: &str = "org.freedesktop.Secret.Collection";
+const ITEM: &str = "org.freedesktop.Secret.Item";
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+const SERVICE_PATH: &str = "/org/freedesktop/secrets";
+
+/// A value as it travels: session, parameters, encrypted value, content type.
+type SealedSecret = (OwnedObjectPath, Vec<u8>, Vec<u8>, String);
+
+/// The items of the pinned collection. Every call goes to the unique name that passed the guard.
+impl Pinned {
+    pub(crate) fn get(&self, entry: &EntryName, deadline: Deadline) -> Result<SecretBytes, KeystoreError> {
+        let step = "reading an entry";
+        loop {
+            let item = self.find(entry, deadline)?.ok_or(KeystoreError::NoEntry)?;
+            let session = self.session(deadline)?;
+            let path = object_path(session.path(), step)?;
+            match self.call::<_, (SealedSecret,)>(
+                item.as_str(),
+                (ITEM, "GetSecret"),
+                &(path.clone(),),
+                deadline,
+            ) {
+                Ok(((answered, vector, sealed, _),)) if answered == path => {
+                    return session
+                        .open(&vector, sealed)
+                        .map_err(|_| fault(step, "the value does not decrypt"));
+                }
+                Ok(_) => return Err(fault(step, "the value belongs to another session")),
+                // Replaced or deleted since it was found: the next search tells.
+                Err(BusError::Refused(name)) if is_vanished(&name) => {}
+                Err(error) => return Err(self.failure(step, error)),
+            }
+        }
+    }
+
+    pub(crate) fn put(
+        &self,
+        entry: &EntryName,
+        value: &SecretBytes,
+        deadline: Deadline,
+    ) -> Result<(), KeystoreError> {
+        let step = "writing an entry";
+        loop {
+            let found = self.find(entry, deadline)?;
+            let session = self.session(deadline)?;
+            let (vector, sealed) =
+                session.seal(value).map_err(|_| fault(step, "the value cannot be encrypted"))?;
+            let kind = if std::str::from_utf8(value.expose()).is_ok() {
+                "text/plain"
+            } else {
+                "application/octet-stream"
+            };
+            let secret = (object_path(session.path(), step)?, vector, sealed, kind);
+            let Some(item) = found else { return self.create(entry, secret, deadline) };
+            match self.call::<_, ()>(item.as_str(), (ITEM, "SetSecret"), &(secret,), deadline) {
+                Ok(()) => return Ok(()),
+                Err(BusError::Refused(name)) if is_vanished(&name) => {}
+                Err(error) => return Err(self.failure(step, error)),
+            }
+        }
+    }
+
+    pub(crate) fn delete(&self, entry: &EntryName, deadline: Deadline) -> Result<(), KeystoreError> {
+        let step = "deleting an entry";
+        loop {
+            let item = self.find(entry, deadline)?.ok_or(KeystoreError::NoEntry)?;
+            match self.call::<_, (OwnedObjectPath,)>(item.as_str(), (ITEM, "Delete"), &(), deadline) {
+                Ok((prompt,)) => return self.no_prompt(&prompt),
+                Err(BusError::Refused(name)) if is_vanished(&name) => {}
+                Err(error) => return Err(self.failure(step, error)),
+            }
+        }
+    }
+
+    /// The names of all entries of a service, sorted; a name that several entries have comes once.
+    pub(crate) fn list(&self, service: &str, deadline: Deadline) -> Result<Vec<EntryName>, KeystoreError> {
+        let step = "listing the entries";
+        let mut names = Vec::new();
+        for item in self.search(HashMap::from([("service", service)]), deadline)? {
+            let get = (PROPERTIES, "Get");
+            let answer: Result<(OwnedVariant,), _> =
+                self.call(item.as_str(), get, &(ITEM, "Attributes"), deadline);
+            let attributes = match answer {
+                Ok((value,)) => HashMap::<String, String>::try_from(value)
+                    .map_err(|_| fault(step, "attributes that are none"))?,
+                Err(BusError::Refused(name)) if is_vanished(&name) => continue,
+                Err(error) => return Err(self.failure(step, error)),
+            };
+            // Entries of other programs may have no user name, or one that is no name for us.
+            if let Some(username) = attributes.get("username") {
+                names.extend(EntryName::new(service, username.as_str()).ok());
+            }
+        }
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// The one item of this name. Locked is not absent: an empty answer counts only from an unlocked collection.
+    fn find(&self, entry: &EntryName, deadline: Deadline) -> Result<Option<OwnedObjectPath>, KeystoreError> {
+        let attributes = HashMap::from([("service", entry.service()), ("username", entry.username())]);
+        let mut items = self.search(attributes, deadline)?;
+        match items.len() {
+            0 => {
+                self.expect_unlocked(deadline)?;
+                Ok(None)
+            }
+            1 => Ok(items.pop()),
+            count => Err(AmbiguousEntry { count, entry: entry.clone() }.into()),
+        }
+    }
+
+    fn search(
+        &self,
+        attributes: HashMap<&str, &str>,
+        deadline: Deadline,
+    ) -> Result<Vec<OwnedObjectPath>, KeystoreError> {
+        let step = "searching the collection";
+        let found = self.call(self.collection(), (COLLECTION, "SearchItems"), &(attributes,), deadline);
+        let (items,): (Vec<OwnedObjectPath>,) = found.map_err(|error| self.failure(step, error))?;
+        Ok(items)
+    }
+
+    fn create(
+        &self,
+        entry: &EntryName,
+        secret: (OwnedObjectPath, Vec<u8>, Vec<u8>, &str),
+        deadline: Deadline,
+    ) -> Result<(), KeystoreError> {
+        let label = format!("Password for '{}' on '{}'", entry.username(), entry.service());
+        let attributes = HashMap::from([
+            ("service", entry.service()),
+            ("username", entry.username()),
+            ("application", APPLICATION),
+        ]);
+        let properties = HashMap::from([
+            ("org.freedesktop.Secret.Item.Label", Variant::new(label)),
+            ("org.freedesktop.Secret.Item.Attributes", Variant::new(attributes)),
+        ]);
+        let replace = true;
+        let created: Result<(OwnedObjectPath, OwnedObjectPath), _> = self.call(
+            self.collection(),
+            (COLLECTION, "CreateItem"),
+            &(properties, secret, replace),
+            deadline,
+        );
+        let (_, prompt) = created.map_err(|error| self.failure("writing an entry", error))?;
+        self.no_prompt(&prompt)
+    }
+
+    /// The collection's own word, read from the provider each time.
+    pub(crate) fn expect_unlocked(&self, deadline: Deadline) -> Result<(), KeystoreError> {
+        if self.is_locked(deadline)? { Err(self.locked()) } else { Ok(()) }
+    }
+
+    /// An answer that asks for a prompt did nothing yet, and nobody may be there to answer it.
+    fn no_prompt(&self, prompt: &OwnedObjectPath) -> Result<(), KeystoreError> {
+        if prompt.as_str() == "/" { Ok(()) } else { Err(self.locked()) }
+    }
+
+    fn session(&self, deadline: Deadline) -> Result<std::sync::Arc<Session>, KeystoreError> {
+        self.session_or_open(|| {
+            let step = "opening an encrypted session";
+            let ours = KeyAgreement::new().map_err(|_| fault(step, "no random numbers"))?;
+            let body = (ALGORITHM, Variant::new(ours.public()));
+            let opened = self.call(SERVICE_PATH, (SERVICE, "OpenSession"), &body, deadline);
+            let (theirs, path): (OwnedVariant, OwnedObjectPath) =
+                opened.map_err(|error| self.failure(step, error))?;
+            let theirs = Vec::<u8>::try_from(theirs).map_err(|_| fault(step, "a key that is none"))?;
+            ours.agree(&theirs, path.to_string()).map_err(|_| fault(step, "a key that is none"))
+        })
+    }
+
+    fn locked(&self) -> KeystoreError {
+        KeyringLocked { backend: self.backend(), collection: self.collection_name().to_owned() }.into()
+    }
+
+    pub(super) fn failure(&self, step: &'static str, error: BusError) -> KeystoreError {
+        match error {
+            BusError::TimedOut => KeyringTimeout { step }.into(),
+            BusError::Gone => ProviderGone { step }.into(),
+            BusError::Malformed => fault(step, "an answer that cannot be read"),
+            BusError::Refused(name) if name == "org.freedesktop.Secret.Error.IsLocked" => self.locked(),
+            BusError::Refused(name) => fault(step, &name),
+        }
+    }
+}
+
+/// How the providers say that an object is not there (any more).
+fn is_vanished(error_name: &str) -> bool {
+    matches!(
+        error_name,
+        "org.freedesktop.Secret.Error.NoSuchObject"
+            | "org.freedesktop.DBus.Error.UnknownObject"
+            | "org.freedesktop.DBus.Error.UnknownMethod"
+    )
+}
+
+fn object_path(text: &str, step: &'static str) -> Result<OwnedObjectPath, KeystoreError> {
+    OwnedObjectPath::try_from(text).map_err(|_| fault(step, "an object path that is none"))
+}
+
+fn fault(step: &'static str, code: &str) -> KeystoreError {
+    ProviderFault { step, code: code.to_owned() }.into()
+}

@@ -1,0 +1,52 @@
+//! What a keystore promises, on a real gnome-keyring.
+#![cfg(all(target_os = "linux", feature = "test-util"))]
+
+mod common;
+
+use common::{entry, keyring, open, secret};
+use entrabot_keystore::private_keyring::Mode;
+use entrabot_keystore::{AtRest, BackendId, KeystoreError, Verdict};
+
+#[test]
+fn a_value_goes_in_and_comes_out_and_goes() {
+    let keyring = keyring(Mode::Encrypted);
+    let keystore = open(&keyring).unwrap();
+    assert_eq!(keystore.backend(), BackendId::GnomeKeyring);
+    assert_eq!(keystore.finding().verdict(), Verdict::Verified);
+    assert_eq!(keystore.finding().at_rest(), AtRest::Encrypted);
+
+    assert!(matches!(keystore.get(&entry("a")), Err(KeystoreError::NoEntry)));
+    keystore.put(&entry("a"), &secret("first")).unwrap();
+    keystore.put(&entry("a"), &secret("second")).unwrap();
+    keystore.put(&entry("b"), &secret("other")).unwrap();
+    assert_eq!(open(&keyring).unwrap().get(&entry("a")).unwrap().expose(), b"second");
+    assert_eq!(keystore.list("entrabot-test").unwrap(), [entry("a"), entry("b")]);
+    assert_eq!(keystore.list("entrabot").unwrap(), []);
+
+    keystore.delete(&entry("a")).unwrap();
+    assert!(matches!(keystore.delete(&entry("a")), Err(KeystoreError::NoEntry)));
+    assert!(matches!(keystore.get(&entry("a")), Err(KeystoreError::NoEntry)));
+    assert_eq!(keystore.get(&entry("b")).unwrap().expose(), b"other");
+}
+
+#[test]
+fn any_bytes_up_to_64_kib_come_back_as_they_were() {
+    let keyring = keyring(Mode::Encrypted);
+    let keystore = open(&keyring).unwrap();
+    let values: [Vec<u8>; 7] = [
+        Vec::new(),
+        vec![0],
+        b"nul\0inside".to_vec(),
+        vec![0xff, 0xfe, 0x80],
+        "schlüssel\r\n".as_bytes().to_vec(),
+        (0..=255).collect(),
+        vec![0xa5; 64 << 10],
+    ];
+    for value in values {
+        keystore.put(&entry("bytes"), &secret(value.clone())).unwrap();
+        assert!(keystore.get(&entry("bytes")).unwrap().expose() == value, "{} bytes", value.len());
+    }
+    let too_large = keystore.put(&entry("large"), &secret(vec![1; (64 << 10) + 1]));
+    assert!(matches!(too_large, Err(KeystoreError::TooLarge(_))));
+    assert!(matches!(keystore.get(&entry("large")), Err(KeystoreError::NoEntry)));
+}
