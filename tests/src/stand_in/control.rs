@@ -18,7 +18,8 @@ pub(crate) const PATH: &str = "/_control";
 /// Applies the change and answers the state.
 pub(crate) fn answer(cloud: &Cloud, request: &Request) -> Answer {
     let body = if request.body.is_empty() { Some(json!({})) } else { request.json() };
-    match body.as_ref().and_then(Value::as_object).ok_or_else(|| "the body must be a JSON object".to_owned()) {
+    match body.as_ref().and_then(Value::as_object).ok_or_else(|| "the body must be a JSON object".to_owned())
+    {
         Ok(_) => match apply(cloud, &body.unwrap_or_default()) {
             Ok(state) => Answer::json(200, &state),
             Err(problem) => Answer::json(400, &json!({"error": problem})),
@@ -59,7 +60,6 @@ fn apply(cloud: &Cloud, body: &Value) -> Result<Value, String> {
     world.faults.extend(faults);
     let mut state = json!({
         "info": cloud.info,
-        "sponsor_id": cloud.sponsor_id,
         "documents_dir": cloud.dir.join("documents"),
         "manifest_v2": cloud.dir.join(super::fixture::MANIFEST_V2),
         "behaviour": world.behaviour,

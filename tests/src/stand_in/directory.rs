@@ -109,7 +109,9 @@ impl Directory {
     /// The objects of a kind that can be seen now.
     pub(crate) fn all(&self, kind: Kind) -> impl Iterator<Item = &Entry> {
         let now = Instant::now();
-        self.entries.iter().filter(move |entry| entry.kind == kind && !entry.deleted && entry.visible_at <= now)
+        self.entries
+            .iter()
+            .filter(move |entry| entry.kind == kind && !entry.deleted && entry.visible_at <= now)
     }
 
     /// Also what has not replicated yet: uniqueness is checked where the object is written.
@@ -126,7 +128,10 @@ impl Directory {
     pub(crate) fn get_mut(&mut self, kind: Kind, id: &str) -> Option<&mut Entry> {
         let now = Instant::now();
         self.entries.iter_mut().find(|entry| {
-            entry.kind == kind && !entry.deleted && entry.visible_at <= now && entry.id().eq_ignore_ascii_case(id)
+            entry.kind == kind
+                && !entry.deleted
+                && entry.visible_at <= now
+                && entry.id().eq_ignore_ascii_case(id)
         })
     }
 
@@ -194,7 +199,9 @@ impl Directory {
         let Some(resource) = self.get(Kind::ServicePrincipal, resource_id) else { return Vec::new() };
         let names = resource.body.get("appRoles").and_then(Value::as_array).cloned().unwrap_or_default();
         self.all(Kind::RoleAssignment)
-            .filter(|entry| entry.text("principalId") == principal_id && entry.text("resourceId") == resource_id)
+            .filter(|entry| {
+                entry.text("principalId") == principal_id && entry.text("resourceId") == resource_id
+            })
             .filter_map(|entry| {
                 let role = names.iter().find(|role| role["id"].as_str() == Some(entry.text("appRoleId")))?;
                 role["value"].as_str().map(str::to_owned)
@@ -214,7 +221,9 @@ impl Directory {
             .all(Kind::Grant)
             .filter(|grant| clients.iter().any(|client| client == grant.text("clientId")))
             .filter(|grant| grant.text("resourceId") == resource_id)
-            .filter(|grant| grant.text("consentType") == "AllPrincipals" || grant.text("principalId") == user_id)
+            .filter(|grant| {
+                grant.text("consentType") == "AllPrincipals" || grant.text("principalId") == user_id
+            })
             .flat_map(|grant| grant.text("scope").split_whitespace().map(str::to_owned).collect::<Vec<_>>())
             .collect();
         scopes.sort();
@@ -235,7 +244,9 @@ impl Directory {
     pub(crate) fn licensed(&self, user: &Entry, part_number: &str) -> bool {
         let licences = user.body.get("assignedLicenses").and_then(Value::as_array);
         licences.into_iter().flatten().any(|licence| {
-            self.skus.iter().any(|sku| licence["skuId"].as_str() == Some(&sku.id) && sku.part_number == part_number)
+            self.skus
+                .iter()
+                .any(|sku| licence["skuId"].as_str() == Some(&sku.id) && sku.part_number == part_number)
         })
     }
 

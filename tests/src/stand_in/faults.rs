@@ -66,7 +66,12 @@ impl Fault {
     /// A fault of the token endpoint.
     #[must_use]
     pub fn sts(effect: Effect) -> Self {
-        Self { target: Some(Role::Authority), path_contains: Some("/token".into()), effect, ..Self::default() }
+        Self {
+            target: Some(Role::Authority),
+            path_contains: Some("/token".into()),
+            effect,
+            ..Self::default()
+        }
     }
 
     /// A fault of one hop of the token exchange.

@@ -30,7 +30,8 @@ const DOMAIN: &str = "contoso.example";
 const GRAPH_SCOPES: &str = "Chat.Create Chat.ReadWrite ChatMessage.Send User.Read User.ReadBasic.All Files.ReadWrite \
     Files.Read.All Sites.Read.All Sites.ReadWrite.All Mail.Read Mail.Send";
 /// Scopes of the V1 Work IQ servers that the ready agent was granted.
-const WORK_IQ_SCOPES: &str = "McpServers.Word.All McpServers.OneDriveSharepoint.All McpServersMetadata.Read.All";
+const WORK_IQ_SCOPES: &str =
+    "McpServers.Word.All McpServers.OneDriveSharepoint.All McpServersMetadata.Read.All";
 
 /// Builds the cloud behind these addresses and writes its files.
 pub(crate) fn build(options: &Options, dir: &Path, addresses: Addresses) -> io::Result<Cloud> {
@@ -69,6 +70,7 @@ pub(crate) fn build(options: &Options, dir: &Path, addresses: Addresses) -> io::
         client_id,
         provisioner_client_id,
         provisioner_cert_pem: dir.join("provisioner.pem"),
+        sponsor_id: agents.sponsor_id,
         log_file: dir.join("requests.jsonl"),
     };
     fs::write(&info.ca_bundle, authority.pem())?;
@@ -82,8 +84,6 @@ pub(crate) fn build(options: &Options, dir: &Path, addresses: Addresses) -> io::
     documents.seed(&agents.agent_user_id, &agents.agent_upn)?;
     Ok(Cloud {
         dir: dir.to_owned(),
-        sponsor_id: agents.sponsor_id,
-        graph_principal,
         signer: TokenSigner::new(&signing)?,
         records: Recorder::create(&info.log_file)?,
         hook: options.on_first_byte.clone(),
@@ -237,7 +237,8 @@ fn seed_agents(directory: &mut Directory, graph: &str, blueprint: &Credential, o
     let (other_agent_id, other_agent_user_id) = agent("other", &format!("other@{DOMAIN}"));
     if !options.without_work_iq {
         for (app_id, scope) in [(WORK_IQ_APP_ID, WORK_IQ_SCOPES), (WORD_APP_ID, "Tools.ListInvoke.All")] {
-            let resource = directory.by_app_id(Kind::ServicePrincipal, app_id).map(|entry| entry.id().to_owned());
+            let resource =
+                directory.by_app_id(Kind::ServicePrincipal, app_id).map(|entry| entry.id().to_owned());
             directory.add(
                 Kind::Grant,
                 json!({
@@ -248,11 +249,20 @@ fn seed_agents(directory: &mut Directory, graph: &str, blueprint: &Credential, o
             );
         }
     }
-    Agents { blueprint_app_id, agent_id, agent_user_id, agent_upn, other_agent_id, other_agent_user_id, sponsor_id }
+    Agents {
+        blueprint_app_id,
+        agent_id,
+        agent_user_id,
+        agent_upn,
+        other_agent_id,
+        other_agent_user_id,
+        sponsor_id,
+    }
 }
 
 fn seed_provisioner(directory: &mut Directory, graph: &str, credential: &Credential) -> String {
-    let app_id = seed_app(directory, "entrabot provisioner", json!({"keyCredentials": [key_credential(credential)]}));
+    let app_id =
+        seed_app(directory, "entrabot provisioner", json!({"keyCredentials": [key_credential(credential)]}));
     let principal = directory.by_app_id(Kind::ServicePrincipal, &app_id).map(|entry| entry.id().to_owned());
     for role in permissions::PROVISIONER_ROLES {
         directory.add(
@@ -304,7 +314,8 @@ fn key_credential(credential: &Credential) -> Value {
 
 fn manifest(a365_base: &str, v2: bool) -> Value {
     let server = |name: &str, v1_scope: &str, v2_audience: &str| {
-        let (audience, scope) = if v2 { (v2_audience, "Tools.ListInvoke.All") } else { (WORK_IQ_APP_ID, v1_scope) };
+        let (audience, scope) =
+            if v2 { (v2_audience, "Tools.ListInvoke.All") } else { (WORK_IQ_APP_ID, v1_scope) };
         json!({
             "mcpServerName": name, "mcpServerUniqueName": name, "url": format!("{a365_base}/{name}"),
             "scope": scope, "audience": audience, "publisher": "Microsoft",

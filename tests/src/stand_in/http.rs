@@ -76,9 +76,12 @@ pub(crate) enum AnswerKind {
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
     Write(Vec<u8>),
-    Pause(Duration),
     /// The bytes again and again, with a pause between, until the peer goes or the count is reached.
-    Repeat { bytes: Vec<u8>, times: u64, pause: Duration },
+    Repeat {
+        bytes: Vec<u8>,
+        times: u64,
+        pause: Duration,
+    },
     /// Keeps the connection open until the peer goes.
     Hold,
 }
@@ -149,8 +152,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if request.header("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue")) {
             self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }
-        let chunked =
-            request.header("transfer-encoding").is_some_and(|value| value.to_ascii_lowercase().contains("chunked"));
+        let chunked = request
+            .header("transfer-encoding")
+            .is_some_and(|value| value.to_ascii_lowercase().contains("chunked"));
         request.body = if chunked { self.read_chunks().await? } else { self.read_length(&request).await? };
         Ok(request)
     }
@@ -173,7 +177,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 if answer.status != 204 {
                     head.push_str(&format!("Content-Length: {}\r\n", body.len()));
                 }
-                head.push_str(&format!("Date: {}\r\n", chrono::Utc::now().format("%a, %d %b %Y %H:%M:%S GMT")));
+                head.push_str(&format!(
+                    "Date: {}\r\n",
+                    chrono::Utc::now().format("%a, %d %b %Y %H:%M:%S GMT")
+                ));
                 if close {
                     head.push_str("Connection: close\r\n");
                 }
@@ -200,10 +207,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Step::Write(bytes) => {
                 self.stream.write_all(&bytes).await?;
                 self.stream.flush().await
-            }
-            Step::Pause(time) => {
-                tokio::time::sleep(time).await;
-                Ok(())
             }
             Step::Repeat { bytes, times, pause } => {
                 for _ in 0..times {

@@ -53,7 +53,9 @@ impl TokenSigner {
     pub(crate) fn jwks(&self, issuer: &str) -> Value {
         let (_, certificate) = X509Certificate::from_der(&self.cert_der).expect("our own certificate parses");
         let (modulus, exponent) = match certificate.public_key().parsed() {
-            Ok(x509_parser::public_key::PublicKey::RSA(rsa)) => (unsigned(rsa.modulus), unsigned(rsa.exponent)),
+            Ok(x509_parser::public_key::PublicKey::RSA(rsa)) => {
+                (unsigned(rsa.modulus), unsigned(rsa.exponent))
+            }
             _ => unreachable!("the signing key is RSA"),
         };
         json!({"keys": [{
@@ -110,7 +112,10 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
 /// A number a token may carry as an integer or, in MSAL Python's case, as a float.
 pub(crate) fn seconds(value: Option<&Value>) -> Option<i64> {
     let value = value?;
-    #[expect(clippy::cast_possible_truncation, reason = "seconds since 1970 fit; a wild value is out of any window")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "seconds since 1970 fit; a wild value is out of any window"
+    )]
     value.as_i64().or_else(|| value.as_f64().map(|float| float as i64))
 }
 

@@ -22,8 +22,11 @@ pub(crate) type Listeners = [(Role, TcpListener); 3];
 pub(crate) async fn bind(options: &Options, dir: &Path) -> io::Result<(Arc<Cloud>, Listeners)> {
     let any = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let (authority, graph, a365) = (any().await?, any().await?, any().await?);
-    let addresses =
-        Addresses { authority: authority.local_addr()?, graph: graph.local_addr()?, a365: a365.local_addr()? };
+    let addresses = Addresses {
+        authority: authority.local_addr()?,
+        graph: graph.local_addr()?,
+        a365: a365.local_addr()?,
+    };
     let cloud = Arc::new(fixture::build(options, dir, addresses)?);
     Ok((cloud, [(Role::Authority, authority), (Role::Graph, graph), (Role::A365, a365)]))
 }

@@ -151,6 +151,8 @@ pub struct Info {
     pub provisioner_client_id: String,
     /// Its certificate and key in one PEM file, as the keystore entry holds them.
     pub provisioner_cert_pem: PathBuf,
+    /// A human of the tenant who may sponsor agents, and who sponsors the ready ones.
+    pub sponsor_id: String,
     /// Recorded requests, JSON lines.
     pub log_file: PathBuf,
 }
@@ -259,12 +261,6 @@ impl StandIn {
         self.cloud.dir.join(fixture::MANIFEST_V2)
     }
 
-    /// A human of the tenant who sponsors the ready agent.
-    #[must_use]
-    pub fn sponsor_id(&self) -> &str {
-        &self.cloud.sponsor_id
-    }
-
     /// Files that lie in the ready agent's drive: `notes.txt` and `pixel.png`.
     #[must_use]
     pub fn seeded_files(&self) -> Vec<SeededFile> {
@@ -335,9 +331,6 @@ impl Drop for StandIn {
 pub(crate) struct Cloud {
     pub(crate) info: Info,
     pub(crate) dir: PathBuf,
-    pub(crate) sponsor_id: String,
-    /// Object id of Graph's service principal in this tenant.
-    pub(crate) graph_principal: String,
     pub(crate) signer: TokenSigner,
     pub(crate) records: Recorder,
     hook: Option<FirstByteHook>,

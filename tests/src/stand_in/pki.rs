@@ -10,9 +10,10 @@ use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
@@ -93,7 +94,8 @@ impl Authority {
         }
         .map_err(io::Error::other)?;
         let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(&private).map_err(io::Error::other)?;
+        let signing =
+            rustls::crypto::aws_lc_rs::sign::any_supported_type(&private).map_err(io::Error::other)?;
         Ok(CertifiedKey::new(vec![certificate.der().clone()], signing))
     }
 }
@@ -169,12 +171,6 @@ pub(crate) fn thumbprint_sha1(der: &[u8]) -> String {
 pub(crate) fn thumbprint_sha1_hex(der: &[u8]) -> String {
     let digest = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, der);
     digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect()
-}
-
-/// The chain of a certificate the tests need as rustls sees it.
-pub(crate) fn der_certificates(pem: &str) -> io::Result<Vec<CertificateDer<'static>>> {
-    use rustls::pki_types::pem::PemObject as _;
-    CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(io::Error::other)
 }
 
 fn set_validity(params: &mut CertificateParams, from_days: i64, to_days: i64) {

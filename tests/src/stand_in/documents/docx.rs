@@ -5,10 +5,10 @@ use std::io;
 use std::path::Path;
 
 use docx_rs::{
-    AbstractNumbering, BreakType, Comment as DocxComment, CommentChild, Docx, DocumentChild, Hyperlink, HyperlinkType,
-    IndentLevel, Level, LevelJc, LevelText, NumberFormat, Numbering, NumberingId, Paragraph, ParagraphChild, Run as DocxRun,
-    RunChild, RunFonts, SpecialIndentType, Start, Style, StyleType, Table, TableCell, TableCellContent, TableChild,
-    TableRow, TableRowChild, WidthType,
+    AbstractNumbering, BreakType, Comment as DocxComment, CommentChild, DocumentChild, Docx, Hyperlink,
+    HyperlinkType, IndentLevel, Level, LevelJc, LevelText, NumberFormat, Numbering, NumberingId, Paragraph,
+    ParagraphChild, Run as DocxRun, RunChild, RunFonts, SpecialIndentType, Start, Style, StyleType, Table,
+    TableCell, TableCellContent, TableChild, TableRow, TableRowChild, WidthType,
 };
 
 use super::html::{Block, Cell, Looks, Run};
@@ -68,8 +68,20 @@ pub(crate) fn write(path: &Path, blocks: &[Block], comments: &[Comment]) -> io::
     }
     // Whole or not at all: a reader may come between two comments.
     let beside = path.with_extension("docx.new");
-    document.build().pack(File::create(&beside)?).map_err(io::Error::other)?;
+    let mut parts = document.build();
+    mark_default_style(&mut parts.styles);
+    parts.pack(File::create(&beside)?).map_err(io::Error::other)?;
     std::fs::rename(beside, path)
+}
+
+/// The crate writes a style `Normal` but does not say that it is the default one; readers other than
+/// Word then find paragraphs without a style.
+fn mark_default_style(styles: &mut Vec<u8>) {
+    let text = String::from_utf8_lossy(styles);
+    let plain = r#"<w:style w:type="paragraph" w:styleId="Normal">"#;
+    *styles = text
+        .replacen(plain, r#"<w:style w:type="paragraph" w:default="1" w:styleId="Normal">"#, 1)
+        .into_bytes();
 }
 
 fn styled() -> Docx {
@@ -77,9 +89,17 @@ fn styled() -> Docx {
         .default_size(22)
         .default_fonts(RunFonts::new().ascii("Calibri").hi_ansi("Calibri").east_asia("Noto Sans CJK SC"))
         .add_style(Style::new("ListParagraph", StyleType::Paragraph).name("List Paragraph"))
-        .add_style(Style::new("Quote", StyleType::Paragraph).name("Quote").italic().indent(Some(720), None, None, None))
+        .add_style(Style::new("Quote", StyleType::Paragraph).name("Quote").italic().indent(
+            Some(720),
+            None,
+            None,
+            None,
+        ))
         .add_style(
-            Style::new("Hyperlink", StyleType::Character).name("Hyperlink").color("0563C1").underline("single"),
+            Style::new("Hyperlink", StyleType::Character)
+                .name("Hyperlink")
+                .color("0563C1")
+                .underline("single"),
         )
         .add_abstract_numbering(numbering(BULLETS, false))
         .add_numbering(Numbering::new(BULLETS, BULLETS));
@@ -107,8 +127,14 @@ fn numbering(id: usize, ordered: bool) -> AbstractNumbering {
         };
         let indent = i32::try_from(720 * (level + 1)).expect("nine levels are few");
         numbering.add_level(
-            Level::new(level, Start::new(1), NumberFormat::new(format), LevelText::new(text), LevelJc::new("left"))
-                .indent(Some(indent), Some(SpecialIndentType::Hanging(360)), None, None),
+            Level::new(
+                level,
+                Start::new(1),
+                NumberFormat::new(format),
+                LevelText::new(text),
+                LevelJc::new("left"),
+            )
+            .indent(Some(indent), Some(SpecialIndentType::Hanging(360)), None, None),
         )
     })
 }
@@ -127,7 +153,8 @@ fn lists(blocks: &[Block]) -> Vec<(usize, bool)> {
 }
 
 fn table(rows: &[Vec<Cell>]) -> Table {
-    let columns = rows.iter().map(|row| row.iter().map(|cell| cell.span).sum::<usize>()).max().unwrap_or(1).max(1);
+    let columns =
+        rows.iter().map(|row| row.iter().map(|cell| cell.span).sum::<usize>()).max().unwrap_or(1).max(1);
     let width = TEXT_WIDTH / columns;
     let rows = rows.iter().map(|row| {
         let cells = row.iter().map(|cell| {

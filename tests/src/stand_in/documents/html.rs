@@ -26,10 +26,21 @@ pub(crate) struct Looks {
 /// A block of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Block {
-    Heading { level: usize, runs: Vec<Run> },
-    Paragraph { runs: Vec<Run>, quote: bool },
+    Heading {
+        level: usize,
+        runs: Vec<Run>,
+    },
+    Paragraph {
+        runs: Vec<Run>,
+        quote: bool,
+    },
     /// An item of a list; all items of one list share its number.
-    Item { list: usize, ordered: bool, level: usize, runs: Vec<Run> },
+    Item {
+        list: usize,
+        ordered: bool,
+        level: usize,
+        runs: Vec<Run>,
+    },
     Table(Vec<Vec<Cell>>),
 }
 
@@ -98,8 +109,8 @@ impl Builder {
                 self.flush();
                 self.heading = name[1..].parse().ok();
             }
-            "p" | "div" | "section" | "article" | "header" | "footer" | "main" | "figure" | "figcaption" | "caption"
-            | "dl" | "dt" | "dd" | "hr" => self.flush(),
+            "p" | "div" | "section" | "article" | "header" | "footer" | "main" | "figure" | "figcaption"
+            | "caption" | "dl" | "dt" | "dd" | "hr" => self.flush(),
             "blockquote" => {
                 self.flush();
                 self.quote += 1;
@@ -155,8 +166,8 @@ impl Builder {
                 self.flush();
                 self.heading = None;
             }
-            "p" | "div" | "section" | "article" | "header" | "footer" | "main" | "figure" | "figcaption" | "caption"
-            | "dl" | "dt" | "dd" => self.flush(),
+            "p" | "div" | "section" | "article" | "header" | "footer" | "main" | "figure" | "figcaption"
+            | "caption" | "dl" | "dt" | "dd" => self.flush(),
             "blockquote" => {
                 self.flush();
                 less(&mut self.quote);
@@ -247,7 +258,9 @@ impl Builder {
             return;
         }
         if self.in_cell {
-            if let Some(cell) = self.table.as_mut().and_then(|rows| rows.last_mut()).and_then(|row| row.last_mut()) {
+            if let Some(cell) =
+                self.table.as_mut().and_then(|rows| rows.last_mut()).and_then(|row| row.last_mut())
+            {
                 cell.paragraphs.push(runs);
                 return;
             }

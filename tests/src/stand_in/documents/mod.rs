@@ -5,7 +5,7 @@ mod html;
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -54,12 +54,14 @@ impl Documents {
     pub(crate) fn seed(&mut self, user: &str, upn: &str) -> io::Result<()> {
         let text = "Notes of the stand-in.\nZweite Zeile: Grüße, 漢字, 🙂\n";
         let pixel: &[u8] = &[
-            0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 0x0d, b'I', b'H', b'D', b'R', 0, 0, 0, 1, 0, 0, 0, 1,
-            8, 6, 0, 0, 0, 0x1f, 0x15, 0xc4, 0x89, 0, 0, 0, 0x0d, b'I', b'D', b'A', b'T', 0x78, 0x9c, 0x63, 0x60, 0x60,
-            0x60, 0xf8, 0x0f, 0, 1, 4, 1, 0, 0x5f, 0xe5, 0xc3, 0x4b, 0, 0, 0, 0, b'I', b'E', b'N', b'D', 0xae, 0x42, 0x60,
-            0x82,
+            0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 0x0d, b'I', b'H', b'D', b'R', 0, 0, 0,
+            1, 0, 0, 0, 1, 8, 6, 0, 0, 0, 0x1f, 0x15, 0xc4, 0x89, 0, 0, 0, 0x0d, b'I', b'D', b'A', b'T',
+            0x78, 0x9c, 0x63, 0x60, 0x60, 0x60, 0xf8, 0x0f, 0, 1, 4, 1, 0, 0x5f, 0xe5, 0xc3, 0x4b, 0, 0, 0,
+            0, b'I', b'E', b'N', b'D', 0xae, 0x42, 0x60, 0x82,
         ];
-        for (name, mime, bytes) in [("notes.txt", "text/plain", text.as_bytes()), ("pixel.png", "image/png", pixel)] {
+        for (name, mime, bytes) in
+            [("notes.txt", "text/plain", text.as_bytes()), ("pixel.png", "image/png", pixel)]
+        {
             let item = self.place(user, upn, name, mime)?;
             fs::write(&item.path, bytes)?;
             self.seeded.push(SeededFile {
@@ -90,7 +92,9 @@ impl Documents {
 
     /// A user's item by drive and item id.
     pub(crate) fn item(&self, user: &str, drive: &str, item: &str) -> Option<&Item> {
-        self.items.iter().find(|known| known.owner == user && known.drive_id == drive && known.item_id == item)
+        self.items
+            .iter()
+            .find(|known| known.owner == user && known.drive_id == drive && known.item_id == item)
     }
 
     /// A user's item by its URL; the query does not matter.
@@ -187,7 +191,8 @@ impl Documents {
         let stem = stem.strip_suffix(".docx").unwrap_or(stem);
         let stem = if stem.is_empty() { "Document" } else { stem };
         // Whatever a caller wrote, the name stays one file name on our disk.
-        let stem: String = stem.chars().map(|letter| if "/\\:*?\"<>|".contains(letter) { '_' } else { letter }).collect();
+        let stem: String =
+            stem.chars().map(|letter| if "/\\:*?\"<>|".contains(letter) { '_' } else { letter }).collect();
         let taken = |name: &str| self.items.iter().any(|item| item.owner == user && item.name == name);
         let mut name = format!("{stem}.docx");
         let mut number = 1;
@@ -214,11 +219,6 @@ impl Item {
     pub(crate) fn read_back(&self) -> io::Result<(String, Vec<Comment>)> {
         docx::read(&fs::read(&self.path)?)
     }
-
-    /// Where it lies.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
 }
 
 fn same_document(ours: &str, theirs: &str) -> bool {
@@ -227,7 +227,8 @@ fn same_document(ours: &str, theirs: &str) -> bool {
     }
     let id = |url: &str| {
         let url = url::Url::parse(url).ok()?;
-        let document = url.query_pairs().find(|(name, _)| name == "sourcedoc").map(|(_, value)| value.to_lowercase());
+        let document =
+            url.query_pairs().find(|(name, _)| name == "sourcedoc").map(|(_, value)| value.to_lowercase());
         Some((url.path().to_owned(), document))
     };
     matches!((id(ours), id(theirs)), (Some(ours), Some(theirs)) if ours == theirs)

@@ -30,7 +30,8 @@ pub(crate) enum Client {
 pub(crate) fn authenticate(cloud: &Cloud, world: &mut World, form: &Form) -> Result<Client, EntraError> {
     let client_id = form.need("client_id")?;
     let Some(assertion) = form.get("client_assertion") else {
-        let text = "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.";
+        let text =
+            "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.";
         return Err(EntraError::client(7_000_218, text));
     };
     if form.get("client_assertion_type") != Some(JWT_BEARER) {
@@ -56,7 +57,8 @@ pub(crate) fn authenticate(cloud: &Cloud, world: &mut World, form: &Form) -> Res
         });
     }
     if let Some(identity) = world.directory.agent_identity(client_id) {
-        let (id, blueprint_app_id) = (identity.id().to_owned(), identity.text("agentIdentityBlueprintId").to_owned());
+        let (id, blueprint_app_id) =
+            (identity.id().to_owned(), identity.text("agentIdentityBlueprintId").to_owned());
         let claims = exchange_token(cloud, assertion, "client_assertion")?;
         parent_assertion(cloud, &world.directory, &claims, &id, &blueprint_app_id)?;
         return Ok(Client::Agent { id, blueprint_app_id });
@@ -124,7 +126,8 @@ fn certificate_assertion(
         ));
     }
     let app_id = app.text("appId");
-    let is_client = |name: &str| claims[name].as_str().is_some_and(|value| value.eq_ignore_ascii_case(app_id));
+    let is_client =
+        |name: &str| claims[name].as_str().is_some_and(|value| value.eq_ignore_ascii_case(app_id));
     if !is_client("iss") || !is_client("sub") {
         let text = "Client assertion application identifier doesn't match 'client_id' parameter.";
         return Err(EntraError::client(700_021, text));
@@ -136,7 +139,8 @@ fn certificate_assertion(
 /// reuse it), unless the behaviour says once. Guessed: the number and the text.
 fn remember(world: &mut World, app_id: &str, claims: &Value, text: &str) -> Result<(), EntraError> {
     let jti = claims["jti"].as_str().filter(|jti| !jti.is_empty());
-    let jti = jti.ok_or_else(|| EntraError::client(50_027, "JWT token is invalid or malformed: 'jti' is missing."))?;
+    let jti = jti
+        .ok_or_else(|| EntraError::client(50_027, "JWT token is invalid or malformed: 'jti' is missing."))?;
     let once = world.behaviour.assertion_once;
     match world.sts.assertions.insert(format!("{app_id}/{jti}"), text.to_owned()) {
         Some(earlier) if once || earlier != text => Err(EntraError::client(
@@ -205,7 +209,9 @@ pub(crate) fn exchange_token(cloud: &Cloud, token: &str, field: &str) -> Result<
         return Err(EntraError::client(700_212, &text));
     }
     if claims["iss"] != tokens::issuer_v2(cloud) || claims["tid"] != cloud.info.tenant_id {
-        let text = format!("No matching federated identity record found for presented assertion issuer in '{field}'.");
+        let text = format!(
+            "No matching federated identity record found for presented assertion issuer in '{field}'."
+        );
         return Err(EntraError::client(700_211, &text));
     }
     Ok(claims)

@@ -44,7 +44,10 @@ pub(crate) struct Refresh {
 pub(crate) fn authorize(cloud: &Cloud, request: &Request) -> Result<String, EntraError> {
     let need = |name: &str| {
         request.parameter(name).filter(|value| !value.is_empty()).ok_or_else(|| {
-            EntraError::request(900_144, &format!("The request must contain the following parameter: '{name}'."))
+            EntraError::request(
+                900_144,
+                &format!("The request must contain the following parameter: '{name}'."),
+            )
         })
     };
     let client = public_client(cloud, &need("client_id")?)?;
@@ -64,7 +67,8 @@ pub(crate) fn authorize(cloud: &Cloud, request: &Request) -> Result<String, Entr
         return Err(EntraError::request(50_148, "The code_challenge_method must be S256."));
     }
     let code = Uuid::new_v4().simple().to_string();
-    let kept = Code { client, redirect, challenge: need("code_challenge")?, nonce: request.parameter("nonce") };
+    let kept =
+        Code { client, redirect, challenge: need("code_challenge")?, nonce: request.parameter("nonce") };
     cloud.world().sts.codes.insert(code.clone(), kept);
     target.query_pairs_mut().append_pair("code", &code);
     if let Some(state) = request.parameter("state") {
@@ -80,13 +84,18 @@ pub(crate) fn redeem_code(cloud: &Cloud, form: &Form) -> Result<Value, EntraErro
     let Some(code) = world.sts.codes.remove(form.need("code")?) else {
         return Err(EntraError::grant(54_005, "OAuth2 Authorization code was already redeemed."));
     };
-    let challenge = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, form.need("code_verifier")?.as_bytes()));
+    let challenge =
+        URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, form.need("code_verifier")?.as_bytes()));
     if code.challenge != challenge {
-        let text = "The Code_Verifier does not match the code_challenge supplied in the authorization request.";
+        let text =
+            "The Code_Verifier does not match the code_challenge supplied in the authorization request.";
         return Err(EntraError::grant(501_481, text));
     }
     if code.client != client || form.get("redirect_uri") != Some(code.redirect.as_str()) {
-        return Err(EntraError::grant(500_112, "The reply address does not match the authorization request."));
+        return Err(EntraError::grant(
+            500_112,
+            "The reply address does not match the authorization request.",
+        ));
     }
     human_tokens(cloud, &mut world, form, &client, form.need("scope")?, code.nonce.as_deref())
 }
@@ -131,7 +140,8 @@ pub(crate) fn poll_device(cloud: &Cloud, form: &Form) -> Result<Value, EntraErro
 pub(crate) fn refresh(cloud: &Cloud, form: &Form) -> Result<Value, EntraError> {
     let mut world = cloud.world();
     let client = form.need("client_id")?;
-    let kept = world.sts.refresh.get(form.need("refresh_token")?).filter(|kept| kept.client == client).cloned();
+    let kept =
+        world.sts.refresh.get(form.need("refresh_token")?).filter(|kept| kept.client == client).cloned();
     let Some(kept) = kept else {
         let text = "The refresh token is not valid or was issued to another client.";
         return Err(EntraError::grant(70_000, text).suberror("bad_token"));
@@ -158,8 +168,12 @@ fn human_tokens(
     scope: &str,
     nonce: Option<&str>,
 ) -> Result<Value, EntraError> {
-    let who =
-        Refresh { client: client.to_owned(), user: cloud.sponsor_id.clone(), scope: scope.to_owned(), agent: false };
+    let who = Refresh {
+        client: client.to_owned(),
+        user: cloud.info.sponsor_id.clone(),
+        scope: scope.to_owned(),
+        agent: false,
+    };
     user_tokens(cloud, world, form, &who, scope, nonce)
 }
 
@@ -186,8 +200,9 @@ fn user_tokens(
     } else {
         scope.permissions.clone()
     };
-    let blueprint =
-        directory.agent_identity(&who.client).map(|identity| identity.text("agentIdentityBlueprintId").to_owned());
+    let blueprint = directory
+        .agent_identity(&who.client)
+        .map(|identity| identity.text("agentIdentityBlueprintId").to_owned());
     let token = tokens::UserToken {
         client: &who.client,
         blueprint: blueprint.as_deref(),
@@ -217,7 +232,9 @@ fn user_tokens(
 fn public_client(cloud: &Cloud, client_id: &str) -> Result<String, EntraError> {
     let world = cloud.world();
     match world.directory.by_app_id(Kind::Application, client_id) {
-        Some(app) if app.body.get("isFallbackPublicClient") == Some(&Value::Bool(true)) => Ok(client_id.to_owned()),
+        Some(app) if app.body.get("isFallbackPublicClient") == Some(&Value::Bool(true)) => {
+            Ok(client_id.to_owned())
+        }
         Some(_) => {
             let text = "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.";
             Err(EntraError::client(7_000_218, text))

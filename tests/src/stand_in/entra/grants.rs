@@ -23,7 +23,9 @@ impl Scope {
     /// a resource are Graph's.
     pub(crate) fn parse(text: &str) -> Result<Self, EntraError> {
         let invalid = |scope: &str| {
-            let text = format!("The provided value for the input parameter 'scope' is not valid. The scope '{scope}' is not valid.");
+            let text = format!(
+                "The provided value for the input parameter 'scope' is not valid. The scope '{scope}' is not valid."
+            );
             EntraError::new(400, "invalid_scope", 70_011, &text)
         };
         let mut parsed =
@@ -66,15 +68,25 @@ impl Scope {
     /// Whether it is the token exchange (clients differ in its case).
     fn is_exchange(&self) -> bool {
         self.permissions.is_empty()
-            && (self.resource.eq_ignore_ascii_case("api://AzureADTokenExchange") || self.resource == EXCHANGE_APP_ID)
+            && (self.resource.eq_ignore_ascii_case("api://AzureADTokenExchange")
+                || self.resource == EXCHANGE_APP_ID)
     }
 }
 
 /// The service principal of the resource that a scope names.
-pub(crate) fn resource<'a>(cloud: &Cloud, directory: &'a Directory, name: &str) -> Result<&'a Entry, EntraError> {
+pub(crate) fn resource<'a>(
+    cloud: &Cloud,
+    directory: &'a Directory,
+    name: &str,
+) -> Result<&'a Entry, EntraError> {
     let bare = name.trim_start_matches("api://").trim_end_matches('/');
-    let graph = ["https://graph.microsoft.com", "https://graph.microsoft.us", "https://dod-graph.microsoft.us",
-        "https://microsoftgraph.chinacloudapi.cn", cloud.info.graph_base.as_str()];
+    let graph = [
+        "https://graph.microsoft.com",
+        "https://graph.microsoft.us",
+        "https://dod-graph.microsoft.us",
+        "https://microsoftgraph.chinacloudapi.cn",
+        cloud.info.graph_base.as_str(),
+    ];
     let app_id = if graph.contains(&bare) { GRAPH_APP_ID } else { bare };
     directory.by_app_id(Kind::ServicePrincipal, app_id).ok_or_else(|| {
         let text = format!(
@@ -135,7 +147,9 @@ pub(crate) fn client_credentials(cloud: &Cloud, form: &Form) -> Result<Value, En
 fn fmi_path(world: &World, form: &Form, blueprint: &str) -> Result<String, EntraError> {
     let path = form.need("fmi_path")?;
     let identity = world.directory.agent_identity(path);
-    match identity.filter(|identity| identity.text("agentIdentityBlueprintId").eq_ignore_ascii_case(blueprint)) {
+    match identity
+        .filter(|identity| identity.text("agentIdentityBlueprintId").eq_ignore_ascii_case(blueprint))
+    {
         // The caller's spelling goes into the subject, as it does in the real service.
         Some(identity) => Ok(identity.id().to_owned()),
         None => Err(EntraError::request(
@@ -156,12 +170,18 @@ fn not_app_only(client: &str, resource: &str) -> EntraError {
 pub(crate) fn user_fic(cloud: &Cloud, form: &Form) -> Result<Value, EntraError> {
     let mut world = cloud.world();
     let Client::Agent { id, blueprint_app_id } = assertion::authenticate(cloud, &mut world, form)? else {
-        return Err(EntraError::new(400, "unauthorized_client", 700_030, "Only an agent identity may use 'user_fic'."));
+        return Err(EntraError::new(
+            400,
+            "unauthorized_client",
+            700_030,
+            "Only an agent identity may use 'user_fic'.",
+        ));
     };
     let field = "user_federated_identity_credential";
     let identity = assertion::exchange_token(cloud, form.need(field)?, field)?;
     if identity["azp"] != id.as_str() || identity["sub"] != id.as_str() {
-        let text = format!("The token in '{field}' was issued to another application than the client '{id}'.");
+        let text =
+            format!("The token in '{field}' was issued to another application than the client '{id}'.");
         return Err(EntraError::grant(700_213, &text));
     }
     let (user_id, username) = (form.get("user_id"), form.get("username"));
@@ -179,7 +199,8 @@ pub(crate) fn user_fic(cloud: &Cloud, form: &Form) -> Result<Value, EntraError> 
     let capable = claims_request(form)?;
     let scope = Scope::parse(form.need("scope")?)?;
     let directory = &world.directory;
-    let user = directory.user(named).filter(|user| user_id.is_none() || user.id().eq_ignore_ascii_case(named));
+    let user =
+        directory.user(named).filter(|user| user_id.is_none() || user.id().eq_ignore_ascii_case(named));
     let Some(user) = user else {
         let text = format!(
             "The user account {named} does not exist in the {} directory. To sign into this application, the account \
@@ -233,7 +254,8 @@ pub(crate) fn user_fic(cloud: &Cloud, form: &Form) -> Result<Value, EntraError> 
     }
     if scope.offline {
         let (client, user) = (id.clone(), user.id().to_owned());
-        let refresh = super::delegated::Refresh { client, user, scope: form.need("scope")?.to_owned(), agent: true };
+        let refresh =
+            super::delegated::Refresh { client, user, scope: form.need("scope")?.to_owned(), agent: true };
         body["refresh_token"] = json!(super::delegated::keep_refresh(&mut world, refresh));
     }
     Ok(body)

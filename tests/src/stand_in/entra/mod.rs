@@ -33,13 +33,19 @@ pub(crate) struct Form(HashMap<String, String>);
 impl Form {
     fn parse(request: &Request) -> Result<Self, EntraError> {
         let fields = request.form().ok_or_else(|| {
-            EntraError::request(900_144, "The request body must contain the following parameter: 'grant_type'.")
+            EntraError::request(
+                900_144,
+                "The request body must contain the following parameter: 'grant_type'.",
+            )
         })?;
         let mut form = HashMap::new();
         for (name, value) in fields {
             // Entra takes x-client-* telemetry and unknown fields; a field twice is refused. Guessed: the code.
             if form.insert(name.clone(), value).is_some() {
-                return Err(EntraError::request(900_144, &format!("The parameter '{name}' was given more than once.")));
+                return Err(EntraError::request(
+                    900_144,
+                    &format!("The parameter '{name}' was given more than once."),
+                ));
             }
         }
         Ok(Self(form))
@@ -77,15 +83,20 @@ pub(crate) fn hop_of(form: &[(String, String)]) -> Option<u8> {
 pub(crate) fn answer(cloud: &Cloud, request: &Request) -> Answer {
     let segments: Vec<&str> = request.path.split('/').filter(|segment| !segment.is_empty()).collect();
     match (request.method.as_str(), segments.as_slice()) {
-        ("GET", [_, "v2.0", ".well-known", "openid-configuration"]) => Answer::json(200, &discovery(cloud, true)),
+        ("GET", [_, "v2.0", ".well-known", "openid-configuration"]) => {
+            Answer::json(200, &discovery(cloud, true))
+        }
         ("GET", [_, ".well-known", "openid-configuration"]) => Answer::json(200, &discovery(cloud, false)),
         ("GET", [_, "discovery", "v2.0", "keys"] | [_, "discovery", "keys"]) => {
             Answer::json(200, &cloud.signer.jwks(&tokens::issuer_v2(cloud)))
         }
         ("GET", ["common", "discovery", "instance"]) => Answer::json(200, &instance_discovery(cloud)),
-        ("POST", [tenant, "oauth2", "v2.0", "token"]) => finish(cloud, request, token(cloud, request, tenant)),
+        ("POST", [tenant, "oauth2", "v2.0", "token"]) => {
+            finish(cloud, request, token(cloud, request, tenant))
+        }
         ("POST", [tenant, "oauth2", "v2.0", "devicecode"]) => {
-            let result = tenant_known(cloud, tenant).and_then(|()| delegated::start_device(cloud, &Form::parse(request)?));
+            let result = tenant_known(cloud, tenant)
+                .and_then(|()| delegated::start_device(cloud, &Form::parse(request)?));
             finish(cloud, request, result)
         }
         ("GET", [tenant, "oauth2", "v2.0", "authorize"]) => {
@@ -120,14 +131,25 @@ fn token(cloud: &Cloud, request: &Request, tenant: &str) -> Result<Value, EntraE
         "user_fic" => grants::user_fic(cloud, &form),
         "authorization_code" => delegated::redeem_code(cloud, &form),
         "refresh_token" => delegated::refresh(cloud, &form),
-        "urn:ietf:params:oauth:grant-type:device_code" | "device_code" => delegated::poll_device(cloud, &form),
-        _ => Err(EntraError::new(400, "unsupported_grant_type", 70_003, "The app requested an unsupported grant type.")),
+        "urn:ietf:params:oauth:grant-type:device_code" | "device_code" => {
+            delegated::poll_device(cloud, &form)
+        }
+        _ => Err(EntraError::new(
+            400,
+            "unsupported_grant_type",
+            70_003,
+            "The app requested an unsupported grant type.",
+        )),
     }
 }
 
 fn tenant_known(cloud: &Cloud, tenant: &str) -> Result<(), EntraError> {
     let known = tenant.eq_ignore_ascii_case(&cloud.info.tenant_id)
-        || cloud.info.agent_upn.split_once('@').is_some_and(|(_, domain)| tenant.eq_ignore_ascii_case(domain));
+        || cloud
+            .info
+            .agent_upn
+            .split_once('@')
+            .is_some_and(|(_, domain)| tenant.eq_ignore_ascii_case(domain));
     if known {
         return Ok(());
     }

@@ -37,7 +37,13 @@ fn times(lifetime: i64) -> (i64, i64) {
 }
 
 /// T1: the blueprint says that it acts as this agent.
-pub(crate) fn blueprint_token(cloud: &Cloud, blueprint: &str, principal_id: &str, agent: &str, lifetime: i64) -> String {
+pub(crate) fn blueprint_token(
+    cloud: &Cloud,
+    blueprint: &str,
+    principal_id: &str,
+    agent: &str,
+    lifetime: i64,
+) -> String {
     let (from, to) = times(lifetime);
     cloud.signer.sign(&json!({
         "aud": EXCHANGE_APP_ID, "iss": issuer_v2(cloud), "iat": from, "nbf": from, "exp": to,

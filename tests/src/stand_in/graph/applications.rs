@@ -97,7 +97,11 @@ fn update(context: &mut Context<'_>, id: &str) -> Outcome {
     let change = context.body.clone();
     let members = change.as_object().cloned().unwrap_or_default();
     if members.contains_key("keyCredentials") {
-        context.need(if blueprint { Operation::WriteBlueprintCredentials } else { Operation::WriteApplication })?;
+        context.need(if blueprint {
+            Operation::WriteBlueprintCredentials
+        } else {
+            Operation::WriteApplication
+        })?;
     }
     if members.keys().any(|name| name != "keyCredentials" && !name.starts_with('@')) {
         context.need(if blueprint { Operation::WriteBlueprint } else { Operation::WriteApplication })?;
@@ -108,10 +112,13 @@ fn update(context: &mut Context<'_>, id: &str) -> Outcome {
             continue;
         }
         if ["id", "appId", "createdDateTime"].contains(&name.as_str()) {
-            return Err(GraphError::bad_request(format!("Property '{name}' is read-only and cannot be set.")));
+            return Err(GraphError::bad_request(format!(
+                "Property '{name}' is read-only and cannot be set."
+            )));
         }
         if name == "keyCredentials" {
-            let present = entry.body.get("keyCredentials").and_then(Value::as_array).cloned().unwrap_or_default();
+            let present =
+                entry.body.get("keyCredentials").and_then(Value::as_array).cloned().unwrap_or_default();
             body.insert(name, merged_keys(context, &present, &value)?);
         } else {
             body.insert(name, value);
@@ -128,23 +135,31 @@ fn update(context: &mut Context<'_>, id: &str) -> Outcome {
 fn merged_keys(context: &Context<'_>, present: &[Value], wanted: &Value) -> Result<Value, GraphError> {
     use base64::Engine as _;
     use x509_parser::prelude::FromDer as _;
-    let list = wanted.as_array().ok_or_else(|| GraphError::bad_request("'keyCredentials' must be a collection."))?;
+    let list =
+        wanted.as_array().ok_or_else(|| GraphError::bad_request("'keyCredentials' must be a collection."))?;
     let mut merged: Vec<Value> = Vec::new();
     for key in list {
         let id = key["keyId"].as_str();
         if key["key"].is_null() {
             let kept = present.iter().find(|old| id.is_some() && old["keyId"].as_str() == id);
-            let kept = kept.ok_or_else(|| GraphError::bad_request("Key credential has no 'key' and no known 'keyId'."))?;
+            let kept = kept.ok_or_else(|| {
+                GraphError::bad_request("Key credential has no 'key' and no known 'keyId'.")
+            })?;
             merged.push(kept.clone());
             continue;
         }
         let text = key["key"].as_str().unwrap_or_default();
         let der = base64::engine::general_purpose::STANDARD.decode(text).unwrap_or_default();
         let Ok((rest, certificate)) = x509_parser::prelude::X509Certificate::from_der(&der) else {
-            return Err(GraphError::new(400, "KeyCredentialsInvalidCertificate", "Key credential is not a certificate."));
+            return Err(GraphError::new(
+                400,
+                "KeyCredentialsInvalidCertificate",
+                "Key credential is not a certificate.",
+            ));
         };
         if !rest.is_empty() || key["type"] != "AsymmetricX509Cert" || key["usage"] != "Verify" {
-            let text = "New key credential must have type AsymmetricX509Cert, usage Verify and one DER certificate.";
+            let text =
+                "New key credential must have type AsymmetricX509Cert, usage Verify and one DER certificate.";
             return Err(GraphError::new(400, "KeyCredentialsInvalidType", text));
         }
         let validity = certificate.validity();
@@ -162,7 +177,11 @@ fn merged_keys(context: &Context<'_>, present: &[Value], wanted: &Value) -> Resu
             }
         }
         if validity.not_after.timestamp() < chrono::Utc::now().timestamp() {
-            return Err(GraphError::new(400, "KeyCredentialsInvalidEndDate", "Key credential end date is invalid."));
+            return Err(GraphError::new(
+                400,
+                "KeyCredentialsInvalidEndDate",
+                "Key credential end date is invalid.",
+            ));
         }
         // Entra tells certificates apart by thumbprint, so the same one again is the same entry.
         if let Some(same) = present.iter().find(|old| old["key"] == key["key"]) {

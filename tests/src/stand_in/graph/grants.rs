@@ -18,14 +18,16 @@ pub(super) fn route(context: &mut Context<'_>, method: &str, rest: &[&str]) -> O
         }
         ("GET", [id]) => {
             context.need(Operation::ReadGrants)?;
-            let grant = context.world.directory.get(Kind::Grant, id).ok_or_else(|| GraphError::not_found(id))?;
+            let grant =
+                context.world.directory.get(Kind::Grant, id).ok_or_else(|| GraphError::not_found(id))?;
             Ok(Answer::json(200, &query::single(context.base(), context.request, grant)))
         }
         ("POST", []) => create(context),
         ("PATCH", [id]) => {
             context.need(Operation::WriteGrant)?;
             let scope = context.text("scope")?;
-            let grant = context.world.directory.get_mut(Kind::Grant, id).ok_or_else(|| GraphError::not_found(id))?;
+            let grant =
+                context.world.directory.get_mut(Kind::Grant, id).ok_or_else(|| GraphError::not_found(id))?;
             grant.body.insert("scope".into(), json!(scope));
             Ok(Answer::empty(204))
         }
@@ -62,7 +64,9 @@ fn create(context: &mut Context<'_>) -> Outcome {
         }
         "AllPrincipals" if context.body.get("principalId").is_none_or(serde_json::Value::is_null) => None,
         "AllPrincipals" => {
-            return Err(GraphError::bad_request("principalId must be null when consentType is AllPrincipals."));
+            return Err(GraphError::bad_request(
+                "principalId must be null when consentType is AllPrincipals.",
+            ));
         }
         _ => return Err(GraphError::bad_request("Invalid value specified for property 'consentType'.")),
     };
@@ -72,7 +76,11 @@ fn create(context: &mut Context<'_>) -> Outcome {
             && grant.text("principalId") == principal.as_deref().unwrap_or_default()
     };
     if directory.written(Kind::Grant).any(same) {
-        return Err(GraphError::new(409, "Request_MultipleObjectsWithSameKeyValue", "Permission entry already exists."));
+        return Err(GraphError::new(
+            409,
+            "Request_MultipleObjectsWithSameKeyValue",
+            "Permission entry already exists.",
+        ));
     }
     let body = json!({
         "clientId": client, "consentType": consent, "principalId": principal, "resourceId": resource, "scope": scope,

@@ -72,9 +72,7 @@ fn route(cloud: &Cloud, request: &Request) -> Outcome {
         ["subscribedSkus"] if method == "GET" => users::skus(&context),
         ["organization"] if method == "GET" => organization(&context),
         ["directory", "deletedItems", rest @ ..] => deleted_items(&mut context, method, rest),
-        [first, ..] => {
-            Err(GraphError::bad_request(format!("Resource not found for the segment '{first}'.")))
-        }
+        [first, ..] => Err(GraphError::bad_request(format!("Resource not found for the segment '{first}'."))),
         [] => Err(GraphError::bad_request("Resource not found for the segment.")),
     }
 }
@@ -89,14 +87,17 @@ impl Context<'_> {
         }
         // Roles count as they are now, not as they were when the token was made: a test can take one away.
         let missing = &self.world.behaviour.missing_permissions;
-        let allowed = operation.roles().iter().any(|name| held(name) && !missing.iter().any(|gone| gone == name));
+        let allowed =
+            operation.roles().iter().any(|name| held(name) && !missing.iter().any(|gone| gone == name));
         if allowed { Ok(()) } else { Err(GraphError::denied()) }
     }
 
     /// A body that says its own type is read only as OData 4.0.
     fn need_odata_version(&self) -> Result<(), GraphError> {
         if self.body.get("@odata.type").is_some() && self.request.header("OData-Version") != Some("4.0") {
-            return Err(GraphError::bad_request("The header 'OData-Version: 4.0' is required for this entity type."));
+            return Err(GraphError::bad_request(
+                "The header 'OData-Version: 4.0' is required for this entity type.",
+            ));
         }
         Ok(())
     }
@@ -119,16 +120,20 @@ impl Context<'_> {
 
     /// Ids of the users that `sponsors@odata.bind` names; at least one, and all must exist.
     fn sponsors(&self) -> Result<Vec<String>, GraphError> {
-        let links = self.body.get("sponsors@odata.bind").and_then(Value::as_array).cloned().unwrap_or_default();
+        let links =
+            self.body.get("sponsors@odata.bind").and_then(Value::as_array).cloned().unwrap_or_default();
         if links.is_empty() {
-            return Err(GraphError::bad_request("No sponsor specified. Please provide at least one sponsor."));
+            return Err(GraphError::bad_request(
+                "No sponsor specified. Please provide at least one sponsor.",
+            ));
         }
         links.iter().map(|link| self.linked_user(link.as_str().unwrap_or_default())).collect()
     }
 
     /// The user that a reference URL names; the host in it does not matter.
     fn linked_user(&self, link: &str) -> Result<String, GraphError> {
-        let id = link.rsplit_once("/users/").or_else(|| link.rsplit_once("/directoryObjects/")).map(|(_, id)| id);
+        let id =
+            link.rsplit_once("/users/").or_else(|| link.rsplit_once("/directoryObjects/")).map(|(_, id)| id);
         let id = id.map(|id| id.trim_end_matches('/').to_owned()).unwrap_or_default();
         self.world.directory.user(&id).map(|user| user.id().to_owned()).ok_or_else(|| {
             GraphError::bad_request(format!("One or more of the referenced sponsors '{id}' does not exist."))

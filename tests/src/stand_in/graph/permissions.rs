@@ -100,7 +100,9 @@ impl Operation {
                 "Directory.ReadWrite.All",
             ],
             Self::WriteApplication => &["Application.ReadWrite.All", "Directory.ReadWrite.All"],
-            Self::CreateBlueprint => &["AgentIdentityBlueprint.Create", "AgentIdentityBlueprint.ReadWrite.All"],
+            Self::CreateBlueprint => {
+                &["AgentIdentityBlueprint.Create", "AgentIdentityBlueprint.ReadWrite.All"]
+            }
             Self::WriteBlueprint => &["AgentIdentityBlueprint.ReadWrite.All"],
             Self::WriteBlueprintCredentials => {
                 &["AgentIdentityBlueprint.AddRemoveCreds.All", "AgentIdentityBlueprint.ReadWrite.All"]
@@ -115,11 +117,17 @@ impl Operation {
             Self::CreateIdentity => &["AgentIdentity.Create.All", "AgentIdentity.ReadWrite.All"],
             Self::WriteIdentity => &["AgentIdentity.ReadWrite.All"],
             Self::DeleteIdentity => &["AgentIdentity.DeleteRestore.All", "AgentIdentity.ReadWrite.All"],
-            Self::ReadUsers => &["User.ReadWrite.All", "Directory.ReadWrite.All", "AgentIdUser.ReadWrite.All"],
-            Self::CreateAgentUser => &["AgentIdUser.ReadWrite.IdentityParentedBy", "AgentIdUser.ReadWrite.All"],
-            Self::WriteAgentUser => {
-                &["AgentIdUser.ReadWrite.IdentityParentedBy", "AgentIdUser.ReadWrite.All", "User.ReadWrite.All"]
+            Self::ReadUsers => {
+                &["User.ReadWrite.All", "Directory.ReadWrite.All", "AgentIdUser.ReadWrite.All"]
             }
+            Self::CreateAgentUser => {
+                &["AgentIdUser.ReadWrite.IdentityParentedBy", "AgentIdUser.ReadWrite.All"]
+            }
+            Self::WriteAgentUser => &[
+                "AgentIdUser.ReadWrite.IdentityParentedBy",
+                "AgentIdUser.ReadWrite.All",
+                "User.ReadWrite.All",
+            ],
             Self::WriteUser => &["User.ReadWrite.All", "Directory.ReadWrite.All"],
             Self::AssignRole => &["AppRoleAssignment.ReadWrite.All"],
             Self::WriteGrant => &["DelegatedPermissionGrant.ReadWrite.All"],
@@ -132,7 +140,9 @@ impl Operation {
             Self::ReadSkus | Self::ReadOrganization => {
                 &["Organization.Read.All", "LicenseAssignment.ReadWrite.All", "Directory.ReadWrite.All"]
             }
-            Self::AssignLicence => &["LicenseAssignment.ReadWrite.All", "User.ReadWrite.All", "Directory.ReadWrite.All"],
+            Self::AssignLicence => {
+                &["LicenseAssignment.ReadWrite.All", "User.ReadWrite.All", "Directory.ReadWrite.All"]
+            }
             Self::ReadSponsors => {
                 &["Application.Read.All", "Application.ReadWrite.All", "AgentIdentity.ReadWrite.All"]
             }

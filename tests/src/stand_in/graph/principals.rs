@@ -47,7 +47,8 @@ pub(super) fn route(context: &mut Context<'_>, method: &str, rest: &[&str]) -> O
         ("GET", [id, "oauth2PermissionGrants"]) => {
             context.need(Operation::ReadGrants)?;
             let id = find(context, id)?.id().to_owned();
-            let grants = context.world.directory.all(Kind::Grant).filter(|grant| grant.text("clientId") == id);
+            let grants =
+                context.world.directory.all(Kind::Grant).filter(|grant| grant.text("clientId") == id);
             Ok(Answer::json(200, &query::list(context.base(), context.request, grants)?))
         }
         _ => Err(GraphError::new(405, "Request_BadRequest", "Specified HTTP method is not allowed.")),
@@ -78,11 +79,16 @@ fn create_principal(context: &mut Context<'_>, blueprint: bool) -> Outcome {
     context.need(if blueprint { Operation::CreateBlueprintPrincipal } else { Operation::CreatePrincipal })?;
     let app_id = context.text("appId")?;
     let directory = &context.world.directory;
-    if directory.written(Kind::ServicePrincipal).any(|entry| entry.text("appId").eq_ignore_ascii_case(&app_id)) {
+    if directory
+        .written(Kind::ServicePrincipal)
+        .any(|entry| entry.text("appId").eq_ignore_ascii_case(&app_id))
+    {
         return Err(GraphError::new(
             409,
             "Request_MultipleObjectsWithSameKeyValue",
-            format!("The service principal cannot be created, updated, or restored because the service principal name {app_id} is already in use."),
+            format!(
+                "The service principal cannot be created, updated, or restored because the service principal name {app_id} is already in use."
+            ),
         ));
     }
     let app = directory.by_app_id(Kind::Application, &app_id);
@@ -93,7 +99,9 @@ fn create_principal(context: &mut Context<'_>, blueprint: bool) -> Outcome {
         (None, Some((_, name)), false) => (*name).to_owned(),
         // Also the answer while the app still replicates.
         _ => {
-            let text = format!("When using this permission, the backing application of the service principal being created must in the local tenant: '{app_id}' does not reference a valid application object.");
+            let text = format!(
+                "When using this permission, the backing application of the service principal being created must in the local tenant: '{app_id}' does not reference a valid application object."
+            );
             return Err(GraphError::new(400, "NoBackingApplicationObject", text));
         }
     };
@@ -112,7 +120,9 @@ fn create_identity(context: &mut Context<'_>) -> Outcome {
     let directory = &context.world.directory;
     let app = directory.by_app_id(Kind::Application, &blueprint).filter(|app| app.is(odata::BLUEPRINT));
     if app.is_none() || directory.by_app_id(Kind::ServicePrincipal, &blueprint).is_none() {
-        let text = format!("Agent identity blueprint '{blueprint}' does not exist or has no principal in the tenant.");
+        let text = format!(
+            "Agent identity blueprint '{blueprint}' does not exist or has no principal in the tenant."
+        );
         return Err(GraphError::bad_request(text));
     }
     // No appId: the real answer has none, the id is both.
@@ -131,7 +141,9 @@ fn update(context: &mut Context<'_>, id: &str) -> Outcome {
     let change = context.body.as_object().cloned().unwrap_or_default();
     if let Some(entry) = context.world.directory.get_mut(Kind::ServicePrincipal, &id) {
         for (name, value) in change {
-            if !name.starts_with(['@', '_']) && !["id", "appId", "agentIdentityBlueprintId"].contains(&name.as_str()) {
+            if !name.starts_with(['@', '_'])
+                && !["id", "appId", "agentIdentityBlueprintId"].contains(&name.as_str())
+            {
                 entry.body.insert(name, value);
             }
         }
@@ -140,7 +152,13 @@ fn update(context: &mut Context<'_>, id: &str) -> Outcome {
 }
 
 /// `/sponsors`, `/sponsors/$ref`, `/sponsors/{id}/$ref` of an identity or a blueprint.
-pub(super) fn sponsors(context: &mut Context<'_>, method: &str, kind: Kind, id: &str, rest: &[&str]) -> Outcome {
+pub(super) fn sponsors(
+    context: &mut Context<'_>,
+    method: &str,
+    kind: Kind,
+    id: &str,
+    rest: &[&str],
+) -> Outcome {
     let entry = context.world.directory.get(kind, id).ok_or_else(|| GraphError::not_found(id))?;
     let mut present = entry.list("_sponsors");
     match (method, rest) {
@@ -192,10 +210,14 @@ fn role_assignments(context: &mut Context<'_>, method: &str, id: &str, rest: &[&
             let (principal, resource, role) =
                 (context.text("principalId")?, context.text("resourceId")?, context.text("appRoleId")?);
             if principal != id {
-                return Err(GraphError::bad_request("The principalId does not match the service principal of the path."));
+                return Err(GraphError::bad_request(
+                    "The principalId does not match the service principal of the path.",
+                ));
             }
             let directory = &context.world.directory;
-            let target = directory.get(Kind::ServicePrincipal, &resource).ok_or_else(|| GraphError::not_found(&resource))?;
+            let target = directory
+                .get(Kind::ServicePrincipal, &resource)
+                .ok_or_else(|| GraphError::not_found(&resource))?;
             let roles = target.body.get("appRoles").and_then(Value::as_array).cloned().unwrap_or_default();
             if !roles.iter().any(|known| known["id"].as_str() == Some(&role)) {
                 let text = format!("Permission being assigned was not found on application '{resource}'.");

@@ -7,7 +7,8 @@ use crate::stand_in::directory::Entry;
 use crate::stand_in::http::Request;
 
 /// Members that Graph refuses to filter by. Known: `agentIdentityBlueprintId`.
-const NOT_FILTERABLE: &[&str] = &["agentIdentityBlueprintId", "identityParentId", "keyCredentials", "sponsors"];
+const NOT_FILTERABLE: &[&str] =
+    &["agentIdentityBlueprintId", "identityParentId", "keyCredentials", "sponsors"];
 const PAGE: usize = 100;
 
 /// Answers a list request over these objects.
@@ -16,14 +17,20 @@ pub(crate) fn list<'a>(
     request: &Request,
     entries: impl Iterator<Item = &'a Entry>,
 ) -> Result<Value, GraphError> {
-    let filter = request.parameter("$filter").map(|text| parse_filter(&text)).transpose()?.unwrap_or_default();
+    let filter =
+        request.parameter("$filter").map(|text| parse_filter(&text)).transpose()?.unwrap_or_default();
     let select = select(request);
-    let found: Vec<&Entry> = entries.filter(|entry| filter.iter().all(|clause| clause.holds(entry))).collect();
+    let found: Vec<&Entry> =
+        entries.filter(|entry| filter.iter().all(|clause| clause.holds(entry))).collect();
     let page = request.parameter("$top").map(|text| text.parse::<usize>()).transpose();
     let page = match page {
         Ok(None) => PAGE,
         Ok(Some(size @ 1..=999)) => size,
-        _ => return Err(GraphError::bad_request("Invalid page size specified. Must be between 1 and 999 inclusive.")),
+        _ => {
+            return Err(GraphError::bad_request(
+                "Invalid page size specified. Must be between 1 and 999 inclusive.",
+            ));
+        }
     };
     let skip: usize = request.parameter("$skiptoken").and_then(|text| text.parse().ok()).unwrap_or(0);
     let values: Vec<Value> =
@@ -57,7 +64,8 @@ fn select(request: &Request) -> Option<Vec<String>> {
 /// The members that may be seen. A certificate's `key` shows only for one object whose
 /// `keyCredentials` were selected by name.
 fn shown(entry: &Entry, select: Option<&[String]>, single: bool) -> Value {
-    let asked = |name: &str| select.is_none_or(|names| names.iter().any(|asked| asked.eq_ignore_ascii_case(name)));
+    let asked =
+        |name: &str| select.is_none_or(|names| names.iter().any(|asked| asked.eq_ignore_ascii_case(name)));
     let mut body = Map::new();
     for (name, value) in &entry.body {
         if name.starts_with('_') || !(asked(name) || name == "@odata.type") {
@@ -87,7 +95,8 @@ struct Clause {
 impl Clause {
     fn holds(&self, entry: &Entry) -> bool {
         let member = self.member.as_str();
-        let actual = entry.body.iter().find(|(name, _)| name.eq_ignore_ascii_case(member)).map(|(_, value)| value);
+        let actual =
+            entry.body.iter().find(|(name, _)| name.eq_ignore_ascii_case(member)).map(|(_, value)| value);
         let actual = match actual {
             Some(Value::String(text)) => text.to_lowercase(),
             Some(Value::Bool(flag)) => flag.to_string(),
@@ -105,7 +114,10 @@ fn parse_filter(text: &str) -> Result<Vec<Clause>, GraphError> {
     loop {
         let (clause, after) = parse_clause(rest)?;
         if NOT_FILTERABLE.iter().any(|name| name.eq_ignore_ascii_case(&clause.member)) {
-            let text = format!("Unsupported or invalid query filter clause specified for property '{}'.", clause.member);
+            let text = format!(
+                "Unsupported or invalid query filter clause specified for property '{}'.",
+                clause.member
+            );
             return Err(GraphError::unsupported(text));
         }
         clauses.push(clause);

@@ -38,7 +38,8 @@ pub(super) fn route(context: &mut Context<'_>, method: &str, rest: &[&str]) -> O
         ("GET", [id, "licenseDetails"]) => {
             context.need(Operation::ReadUsers)?;
             let user = find(context, id)?;
-            let held = user.body.get("assignedLicenses").and_then(Value::as_array).cloned().unwrap_or_default();
+            let held =
+                user.body.get("assignedLicenses").and_then(Value::as_array).cloned().unwrap_or_default();
             let details: Vec<Value> = context
                 .world
                 .directory
@@ -112,10 +113,15 @@ fn create(context: &mut Context<'_>) -> Outcome {
         return Err(GraphError::bad_request("An agent user cannot have a passwordProfile."));
     }
     if context.body.get("accountEnabled").is_none() {
-        return Err(GraphError::bad_request("A value is required for property 'accountEnabled' of resource 'User'."));
+        return Err(GraphError::bad_request(
+            "A value is required for property 'accountEnabled' of resource 'User'.",
+        ));
     }
     let domain = context.cloud.info.agent_upn.split_once('@').map_or("", |(_, domain)| domain);
-    if !upn.split_once('@').is_some_and(|(local, given)| !local.is_empty() && given.eq_ignore_ascii_case(domain)) {
+    if !upn
+        .split_once('@')
+        .is_some_and(|(local, given)| !local.is_empty() && given.eq_ignore_ascii_case(domain))
+    {
         let text = "The domain portion of the userPrincipalName property is invalid. You must use one of the verified domain names in your organization.";
         return Err(GraphError::bad_request(text));
     }
@@ -147,7 +153,9 @@ fn update(context: &mut Context<'_>, id: &str) -> Outcome {
     let change = context.body.as_object().cloned().unwrap_or_default();
     if let Some(user) = context.world.directory.get_mut(Kind::User, &id) {
         for (name, value) in change {
-            if !name.starts_with(['@', '_']) && !["id", "identityParentId", "assignedLicenses"].contains(&name.as_str()) {
+            if !name.starts_with(['@', '_'])
+                && !["id", "identityParentId", "assignedLicenses"].contains(&name.as_str())
+            {
                 user.body.insert(name, value);
             }
         }
@@ -165,7 +173,9 @@ fn assign_licence(context: &mut Context<'_>, id: &str) -> Outcome {
         return Err(GraphError::bad_request("addLicenses and removeLicenses are required."));
     };
     if user.text("usageLocation").is_empty() && !add.is_empty() {
-        return Err(GraphError::bad_request("License assignment cannot be done for user with invalid usage location."));
+        return Err(GraphError::bad_request(
+            "License assignment cannot be done for user with invalid usage location.",
+        ));
     }
     for sku in remove {
         if !held.iter().any(|licence| licence["skuId"] == *sku) {

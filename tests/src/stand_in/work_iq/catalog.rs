@@ -139,7 +139,8 @@ pub(crate) fn list(behaviour: &Behaviour, server: &Server, params: &Value) -> Re
         Some(cursor) => cursor.parse().map_err(|_| (-32_602, "Invalid cursor".to_owned()))?,
     };
     let size = if behaviour.tools_page_size == 0 { usize::MAX } else { behaviour.tools_page_size };
-    let tools: Vec<Value> = server.tools.iter().skip(start).take(size).map(|tool| definition(tool, behaviour)).collect();
+    let tools: Vec<Value> =
+        server.tools.iter().skip(start).take(size).map(|tool| definition(tool, behaviour)).collect();
     let shown = start.saturating_add(tools.len());
     let mut result = json!({"tools": tools});
     if shown < server.tools.len() {
@@ -152,7 +153,9 @@ fn definition(tool: &Tool, behaviour: &Behaviour) -> Value {
     let properties: serde_json::Map<String, Value> = tool
         .parameters
         .iter()
-        .map(|(name, description)| ((*name).to_owned(), json!({"type": "string", "description": description})))
+        .map(|(name, description)| {
+            ((*name).to_owned(), json!({"type": "string", "description": description}))
+        })
         .collect();
     let required: Vec<&str> = tool.parameters.iter().map(|(name, _)| *name).collect();
     json!({

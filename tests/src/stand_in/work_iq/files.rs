@@ -23,7 +23,9 @@ pub(super) fn metadata_by_url(world: &mut World, user: &User, arguments: &Value)
 /// `readSmallTextFile`: the text.
 pub(super) fn read_text(world: &mut World, user: &User, arguments: &Value) -> Said {
     read(world, user, arguments, |name, bytes| match String::from_utf8(bytes) {
-        Ok(text) => Said::Json(json!({"name": name, "size": text.len(), "encoding": "text", "content": text})),
+        Ok(text) => {
+            Said::Json(json!({"name": name, "size": text.len(), "encoding": "text", "content": text}))
+        }
         Err(_) => Said::Error("The file is not a text file.".into()),
     })
 }

@@ -35,7 +35,8 @@ pub(crate) fn answer(cloud: &Cloud, request: &Request) -> Answer {
     }
     let behaviour = cloud.world().behaviour.clone();
     // Reported of the real gateway without a tenant in the path; the exact body is not public.
-    let wrong_tenant = tenant.as_deref().is_some_and(|tenant| !tenant.eq_ignore_ascii_case(&cloud.info.tenant_id));
+    let wrong_tenant =
+        tenant.as_deref().is_some_and(|tenant| !tenant.eq_ignore_ascii_case(&cloud.info.tenant_id));
     if wrong_tenant || (behaviour.require_tenant_url && tenant.is_none()) {
         let body = json!({"error": {"code": "EndpointInvalid", "innererror": {"code": "TenantIdInvalid"},
                                     "message": "The tenant id in the request URL is missing or invalid."}});
@@ -88,7 +89,8 @@ fn framed(reply: &Value, format: WorkIqFormat) -> Answer {
         WorkIqFormat::Json => Answer::json(200, reply),
         WorkIqFormat::Sse => {
             let text = format!("event: message\ndata: {reply}\n\n");
-            Answer::whole(200, "text/event-stream", text.into_bytes()).with("Cache-Control", "no-cache,no-store")
+            Answer::whole(200, "text/event-stream", text.into_bytes())
+                .with("Cache-Control", "no-cache,no-store")
         }
     }
 }
@@ -99,7 +101,9 @@ fn target(path: &str) -> Option<(String, Option<String>)> {
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     match segments.as_slice() {
         ["agents", "servers", name] => Some(((*name).to_owned(), None)),
-        ["agents", "tenants", tenant, "servers", name] => Some(((*name).to_owned(), Some((*tenant).to_owned()))),
+        ["agents", "tenants", tenant, "servers", name] => {
+            Some(((*name).to_owned(), Some((*tenant).to_owned())))
+        }
         _ => None,
     }
 }
@@ -142,7 +146,9 @@ fn call(cloud: &Cloud, user: &User, server: &Server, params: &Value) -> Result<V
     let arguments = if params["arguments"].is_object() { &params["arguments"] } else { &empty };
     for (parameter, _) in tool.parameters {
         if !arguments[*parameter].is_string() {
-            let text = format!("The arguments dictionary is missing a value for the required parameter '{parameter}'.");
+            let text = format!(
+                "The arguments dictionary is missing a value for the required parameter '{parameter}'."
+            );
             return Ok(result(&Said::Error(text), false));
         }
     }

@@ -67,7 +67,8 @@ fn threads(comments: &[Comment]) -> Value {
     };
     let roots = comments.iter().filter(|comment| comment.parent.is_none()).map(|root| {
         let mut thread = shown(root);
-        thread["replies"] = comments.iter().filter(|reply| reply.parent == Some(root.id)).map(shown).collect();
+        thread["replies"] =
+            comments.iter().filter(|reply| reply.parent == Some(root.id)).map(shown).collect();
         thread
     });
     roots.collect()
