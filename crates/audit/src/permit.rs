@@ -1,4 +1,8 @@
-use crate::{AuditLog, AuditOutcomeLost, CallId, EventId, Subject};
+use std::fmt;
+use std::sync::Arc;
+
+use crate::line::Body;
+use crate::{AuditError, AuditLog, AuditOutcomeLost, CallId, EventId, Subject};
 
 /// What can be put on record before it is done.
 pub trait Auditable: Send + 'static {
@@ -15,27 +19,81 @@ pub struct Recorded {
     pub event_id: EventId,
 }
 
+/// An open span of the log. Dropped, it is closed as failure(abandoned).
+pub(crate) struct Span {
+    log: AuditLog,
+    /// Taken when the span is closed.
+    body: Option<Arc<Body>>,
+}
+
+impl Span {
+    pub(crate) fn new(log: AuditLog, body: Arc<Body>) -> Self {
+        Self { log, body: Some(body) }
+    }
+
+    pub(crate) fn close(
+        mut self,
+        outcome: &'static str,
+        error_type: Option<&'static str>,
+    ) -> Result<(), AuditError> {
+        match self.body.take() {
+            Some(body) => self.log.close_span(&body, outcome, error_type),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Span {
+    fn drop(&mut self) {
+        if let Some(body) = self.body.take() {
+            self.log.abandon_span(&body);
+        }
+    }
+}
+
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Span")
+            .field("call", &self.body.as_ref().map(|body| body.call))
+            .finish_non_exhaustive()
+    }
+}
+
 /// Proof that exactly this call is on record as pending. Dropped, it is on record as failure(abandoned).
 #[must_use = "a permit must be finished with the call's outcome"]
-#[derive(Debug)]
 pub struct Permit<C: Auditable> {
-    call: Option<C>,
+    call: C,
     recorded: Recorded,
-    _log: AuditLog,
+    span: Span,
 }
 
 impl<C: Auditable> Permit<C> {
+    pub(crate) fn new(call: C, recorded: Recorded, span: Span) -> Self {
+        Self { call, recorded, span }
+    }
+
     /// The call that was put on record.
     pub fn call(&self) -> &C {
-        self.call.as_ref().expect("taken only when the permit is consumed")
+        &self.call
     }
+
     /// The ids.
     pub fn recorded(&self) -> Recorded {
         self.recorded
     }
+
     /// Closes the span: `Ok` is success, `Err` is failure. Blocks for one write.
-    pub fn finish<T, E>(self, _result: Result<T, E>) -> Settled<T, E> {
-        todo!("audit")
+    pub fn finish<T, E>(self, result: Result<T, E>) -> Settled<T, E> {
+        let outcome = if result.is_ok() { "success" } else { "failure" };
+        let lost = self.span.close(outcome, None).err().map(AuditOutcomeLost::new);
+        Settled { result, recorded: self.recorded, lost }
+    }
+}
+
+/// Shows the ids, never the call: it holds the tool's arguments.
+impl<C: Auditable> fmt::Debug for Permit<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").field("recorded", &self.recorded).finish_non_exhaustive()
     }
 }
 
@@ -68,6 +126,9 @@ impl<T, E> Settled<T, E> {
     pub fn recorded(&self) -> Recorded {
         self.recorded
     }
+
+    /// The plain result.
+    ///
     /// # Errors
     /// The call failed, or its outcome could not be written.
     pub fn into_result(self) -> Result<T, SettleError<T, E>> {

@@ -1,16 +1,20 @@
 use std::fmt;
+use std::sync::Arc;
 
-use entrabot_identity::AttributionType;
+use entrabot_identity::{Action, Attribution, AttributionType};
+use serde_json::{Map, Value};
+use uuid::Uuid;
 
-use crate::{ServerName, ToolName};
+use crate::line::{Body, MAX_ACTION, MAX_OUTCOME, MAX_RESOURCE, Metadata};
+use crate::{AuditError, ServerName, ToolName};
 
 /// The id of one line of the log: a UUIDv7.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct EventId(uuid::Uuid);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventId(pub(crate) Uuid);
 
 /// What joins a pending line with its outcome: a UUIDv7.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct CallId(uuid::Uuid);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId(pub(crate) Uuid);
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,6 +43,26 @@ pub enum Source {
     System,
 }
 
+impl Source {
+    /// As it stands in a record.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Transport => "transport",
+            Self::Tool => "tool",
+            Self::Cli => "cli",
+            Self::Provisioning => "provisioning",
+            Self::System => "system",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        [Self::Transport, Self::Tool, Self::Cli, Self::Provisioning, Self::System]
+            .into_iter()
+            .find(|source| source.as_str() == text)
+    }
+}
+
 /// The `outcome` of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -49,6 +73,18 @@ pub enum Outcome {
     Success,
     /// `failure`
     Failure,
+}
+
+impl Outcome {
+    /// As it stands in a record.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Success => "success",
+            Self::Failure => "failure",
+        }
+    }
 }
 
 /// What a span is about. Closed: there is no variant that takes free text.
@@ -64,26 +100,159 @@ pub enum Subject {
     },
 }
 
-/// A self-asserted record through one of the two doors that take free text.
+impl Subject {
+    /// The `action` of its records.
+    #[must_use]
+    pub fn action(&self) -> String {
+        match self {
+            Self::WorkIq { server, tool } => format!("a365.{server}.{tool}"),
+        }
+    }
+
+    pub(crate) fn body(&self, who: &Attribution, call: CallId) -> Body {
+        let Self::WorkIq { server, tool } = self;
+        let action = self.action();
+        Body {
+            call,
+            source: Source::Transport.as_str(),
+            via: who.via().as_str(),
+            attribution: who.kind().as_str(),
+            agent: who.agent_id().to_owned(),
+            resource: action.clone(),
+            action,
+            metadata: Metadata::of(&[("server", server.as_str()), ("tool", tool.as_str())]),
+        }
+    }
+}
+
+/// The body of an act of identity's own.
+pub(crate) fn body_of_action(action: &Action, who: &Attribution, call: CallId) -> Body {
+    Body {
+        call,
+        source: Source::Provisioning.as_str(),
+        via: who.via().as_str(),
+        attribution: who.kind().as_str(),
+        agent: who.agent_id().to_owned(),
+        action: action.name().to_owned(),
+        resource: action.subject().unwrap_or(action.name()).to_owned(),
+        metadata: Metadata::empty(),
+    }
+}
+
+/// A single record that stands for itself: a self-asserted one through one of the two doors that take free text, or
+/// one of the product's own.
 #[derive(Clone, Debug)]
 pub struct LogEntry {
-    _private: (),
+    source: Source,
+    action: String,
+    resource: String,
+    outcome: String,
+    attribution: AttributionType,
+    metadata: Map<String, Value>,
 }
 
 impl LogEntry {
     /// From `entrabot audit append` (`src` cli). Bounds are checked by [`crate::AuditLog::log_event`].
     #[must_use]
-    pub fn cli(_action: &str, _resource: &str, _outcome: &str, _attribution: AttributionType) -> Self {
-        todo!("audit")
+    pub fn cli(action: &str, resource: &str, outcome: &str, attribution: AttributionType) -> Self {
+        Self::new(Source::Cli, action, resource, outcome, attribution)
     }
     /// From the `audit_log` tool (`src` tool).
     #[must_use]
-    pub fn tool(_action: &str, _resource: &str, _outcome: &str, _attribution: AttributionType) -> Self {
-        todo!("audit")
+    pub fn tool(action: &str, resource: &str, outcome: &str, attribution: AttributionType) -> Self {
+        Self::new(Source::Tool, action, resource, outcome, attribution)
     }
-    /// Metadata: a JSON object's text.
+    /// A sign-in that failed (`src` system): action `identity.sign_in`, with the stable name of the error.
     #[must_use]
-    pub fn with_metadata(self, _object: serde_json::Map<String, serde_json::Value>) -> Self {
-        todo!("audit")
+    pub fn sign_in_failed(error_type: &'static str) -> Self {
+        let mut entry = Self::new(
+            Source::System,
+            "identity.sign_in",
+            "identity.session",
+            "failure",
+            AttributionType::None,
+        );
+        entry.metadata.insert("error_type".to_owned(), Value::from(error_type));
+        entry
     }
+    /// Metadata: a JSON object's members.
+    #[must_use]
+    pub fn with_metadata(mut self, object: Map<String, Value>) -> Self {
+        if self.source != Source::System {
+            self.metadata = object;
+        }
+        self
+    }
+
+    fn new(
+        source: Source,
+        action: &str,
+        resource: &str,
+        outcome: &str,
+        attribution: AttributionType,
+    ) -> Self {
+        Self {
+            source,
+            action: action.to_owned(),
+            resource: resource.to_owned(),
+            outcome: outcome.to_owned(),
+            attribution,
+            metadata: Map::new(),
+        }
+    }
+
+    pub(crate) fn attribution(&self) -> AttributionType {
+        self.attribution
+    }
+    pub(crate) fn outcome(&self) -> &str {
+        &self.outcome
+    }
+
+    /// What an error may say of it: never its text, which may come from a tool's arguments.
+    pub(crate) fn shown(&self) -> (String, String) {
+        match self.source {
+            Source::System => (self.action.clone(), self.resource.clone()),
+            Source::Cli => (escaped(&self.action), escaped(&self.resource)),
+            _ => ("an event of the audit_log tool".to_owned(), "audit_log".to_owned()),
+        }
+    }
+
+    /// Checks every bound before anything else happens.
+    pub(crate) fn check(&self) -> Result<(), AuditError> {
+        let bound = |part, text: &str, limit| match text.len() {
+            0 => Err(AuditError::InvalidEntry { part, reason: "it is empty" }),
+            size if size > limit => Err(AuditError::TooLarge { part, size, limit }),
+            _ => Ok(()),
+        };
+        bound("action", &self.action, MAX_ACTION)?;
+        bound("resource", &self.resource, MAX_RESOURCE)?;
+        bound("outcome", &self.outcome, MAX_OUTCOME)?;
+        if !self.outcome.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.')) {
+            return Err(AuditError::InvalidEntry {
+                part: "outcome",
+                reason: "only letters, digits, `_`, `-` and `.`",
+            });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn body(&self, who: &Attribution, call: CallId) -> Result<Arc<Body>, AuditError> {
+        Ok(Arc::new(Body {
+            call,
+            source: self.source.as_str(),
+            via: who.via().as_str(),
+            attribution: who.kind().as_str(),
+            agent: who.agent_id().to_owned(),
+            action: self.action.clone(),
+            resource: self.resource.clone(),
+            metadata: Metadata::of_object(&self.metadata)
+                .ok_or(AuditError::InvalidEntry { part: "metadata", reason: "it nests too deeply" })?,
+        }))
+    }
+}
+
+fn escaped(text: &str) -> String {
+    let mut out = Vec::new();
+    crate::json::push_string(&mut out, text);
+    String::from_utf8_lossy(&out).into_owned()
 }

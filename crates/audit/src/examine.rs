@@ -1,0 +1,220 @@
+//! Joins the pieces of a log in order: the chain across them, the numbering, the calls, and the checkpoints.
+
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use crate::chain::{GENESIS, Hash, extend};
+use crate::merkle::Frontier;
+use crate::scan::{Call, Fact, Native, Piece};
+use crate::time::Timestamp;
+
+/// How many foreign lines in a row a `prev` may leave out.
+const MAX_SKIPPED: usize = 65_536;
+
+/// What is known after the lines so far.
+#[derive(Debug, Default)]
+pub(crate) struct Examined {
+    pub(crate) chain: ChainState,
+    pub(crate) tree: Frontier,
+    pub(crate) next_seq: Option<u64>,
+    last_time: Option<Timestamp>,
+    pub(crate) native: u64,
+    pub(crate) foreign: u64,
+    pub(crate) newer: u64,
+    events: HashSet<u64, BuildHasherDefault<Identity>>,
+    /// Ids whose short form was seen before: rare enough to look for in the files themselves.
+    pub(crate) suspects: Vec<u128>,
+    closed: HashSet<u64, BuildHasherDefault<Identity>>,
+    pub(crate) suspect_calls: Vec<u128>,
+    pub(crate) open: BTreeMap<u128, OpenCall>,
+}
+
+/// A pending line whose outcome has not been seen.
+#[derive(Debug)]
+pub(crate) struct OpenCall {
+    pub(crate) event: u128,
+    pub(crate) action: Box<str>,
+    pub(crate) time: Timestamp,
+}
+
+/// The running hash, and what a native line's `prev` may be.
+#[derive(Debug)]
+pub(crate) struct ChainState {
+    pub(crate) hash: Hash,
+    /// The running hash at the last native line and after each foreign line since, but for the present one.
+    skippable: Vec<Hash>,
+    /// Where a batch goes on into whose front a foreign line slipped.
+    shadow: Option<Hash>,
+    /// The first line that relied on it and that no `audit.raced` has explained yet.
+    unexplained: bool,
+}
+
+impl Default for ChainState {
+    fn default() -> Self {
+        Self { hash: GENESIS, skippable: Vec::new(), shadow: None, unexplained: false }
+    }
+}
+
+impl ChainState {
+    pub(crate) fn is_unexplained(&self) -> bool {
+        self.unexplained
+    }
+
+    /// # Errors
+    /// The line's `prev` is none that the rules allow.
+    fn step(&mut self, line: &[u8], native: Option<&Native>) -> Result<(), &'static str> {
+        let Some(native) = native else {
+            if self.skippable.len() < MAX_SKIPPED {
+                self.skippable.push(self.hash);
+            }
+            self.hash = extend(&self.hash, line);
+            self.shadow = None;
+            return Ok(());
+        };
+        let true_hash = native.prev == self.hash;
+        if true_hash {
+            self.shadow = None;
+            if native.raced {
+                self.unexplained = false;
+            } else if self.unexplained {
+                return Err(BROKEN);
+            }
+        } else if self.shadow == Some(native.prev) {
+            self.unexplained = true;
+            self.shadow = Some(extend(&native.prev, line));
+        } else if self.skippable.contains(&native.prev) && (native.raced || !self.unexplained) {
+            self.unexplained = false;
+            self.shadow = Some(extend(&native.prev, line));
+        } else {
+            return Err(BROKEN);
+        }
+        self.skippable.clear();
+        self.hash = extend(&self.hash, line);
+        Ok(())
+    }
+}
+
+const BROKEN: &str = "the chain breaks here: a line before this one was changed, removed, added or moved";
+
+impl Examined {
+    /// Takes the next piece. `each` sees the chain and the tree after every line.
+    ///
+    /// # Errors
+    /// The index of the first line that is wrong, and why.
+    pub(crate) fn join(
+        &mut self,
+        piece: &Piece,
+        bytes: &[u8],
+        mut each: impl FnMut(u64, &Hash, &Frontier) -> Result<(), String>,
+    ) -> Result<(), (usize, String)> {
+        let fast = self.joins_plainly(piece);
+        let mut start = 0;
+        for (index, end) in memchr::memchr_iter(b'\n', bytes).enumerate() {
+            let line = &bytes[start..end];
+            start = end + 1;
+            if let Some((at, reason)) = piece.broken
+                && at == index
+            {
+                return Err((index, reason.to_owned()));
+            }
+            let fact = &piece.facts[index];
+            if fast {
+                self.chain.hash = piece.after[index];
+            } else {
+                self.chain.step(line, fact.native.as_ref()).map_err(|reason| (index, reason.to_owned()))?;
+            }
+            self.count(fact).map_err(|reason| (index, reason.to_owned()))?;
+            if let Some(leaf) = piece.leaves.get(index) {
+                self.tree.push(*leaf);
+            }
+            each(self.native + self.foreign, &self.chain.hash, &self.tree)
+                .map_err(|reason| (index, reason))?;
+        }
+        if fast {
+            self.chain.skippable.clear();
+            self.chain.shadow = None;
+        }
+        Ok(())
+    }
+
+    /// Whether the piece's own hashes can be taken over: it begins with a native line that names the true hash, and
+    /// ends with one.
+    fn joins_plainly(&self, piece: &Piece) -> bool {
+        piece.broken.is_none()
+            && piece.linked
+            && !self.chain.unexplained
+            && piece.first_native == Some((0, self.chain.hash))
+            && piece.facts.last().is_some_and(|fact| fact.native.is_some())
+    }
+
+    /// A file begins: its timestamps may start anywhere in its day.
+    pub(crate) fn begin_file(&mut self) {
+        self.last_time = None;
+    }
+
+    fn count(&mut self, fact: &Fact) -> Result<(), &'static str> {
+        if !self.events.insert(short(fact.event)) {
+            self.suspects.push(fact.event);
+        }
+        let Some(native) = &fact.native else {
+            self.foreign += 1;
+            return Ok(());
+        };
+        self.native += 1;
+        let expected = self.next_seq.unwrap_or(0);
+        if native.seq != expected {
+            return Err("seq does not go on by one");
+        }
+        self.next_seq = Some(native.seq + 1);
+        if self.last_time.is_some_and(|last| native.time < last) {
+            return Err("a timestamp before the one above it");
+        }
+        self.last_time = Some(native.time);
+        match &native.call {
+            Call::Unknown => self.newer += u64::from(native.newer),
+            Call::Opens { call, action } => {
+                if self.closed.contains(&short(*call)) {
+                    self.suspect_calls.push(*call);
+                }
+                let open = OpenCall { event: fact.event, action: action.clone(), time: native.time };
+                if self.open.insert(*call, open).is_some() {
+                    return Err("a second pending line for one call_id");
+                }
+            }
+            Call::Closes { call, needs_pending } => {
+                let was_open = self.open.remove(call).is_some();
+                if !self.closed.insert(short(*call)) {
+                    self.suspect_calls.push(*call);
+                } else if !was_open && *needs_pending {
+                    return Err("an outcome without its pending line");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Eight bytes of an id: a million of them fit in a few mebibytes.
+fn short(id: u128) -> u64 {
+    let low = u64::try_from(id & u128::from(u64::MAX)).expect("masked to 64 bits");
+    let high = u64::try_from(id >> 64).expect("shifted to 64 bits");
+    low ^ high.rotate_left(32)
+}
+
+/// Ids are random already.
+#[derive(Default)]
+pub(crate) struct Identity(u64);
+
+impl Hasher for Identity {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}

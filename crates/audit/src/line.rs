@@ -1,0 +1,305 @@
+//! One line of the log: how it is written, and what is read of it.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::chain::Hash;
+use crate::json::{push_hex, push_number, push_object, push_string};
+use crate::time::Timestamp;
+use crate::{AuditError, CallId, EventId};
+
+/// Bounds in bytes. Over one of them is an error before the act, never a silent cut.
+pub(crate) const MAX_ACTION: usize = 1024;
+pub(crate) const MAX_RESOURCE: usize = 8 * 1024;
+pub(crate) const MAX_OUTCOME: usize = 64;
+pub(crate) const MAX_LINE: usize = 16 * 1024;
+
+/// The format that is written.
+pub(crate) const VERSION: u64 = 1;
+
+/// A metadata object, already as JSON.
+#[derive(Clone, Debug)]
+pub(crate) struct Metadata(Vec<u8>);
+
+impl Metadata {
+    pub(crate) fn empty() -> Self {
+        Self(b"{}".to_vec())
+    }
+    pub(crate) fn of(members: &[(&str, &str)]) -> Self {
+        let mut out = vec![b'{'];
+        for (index, (key, value)) in members.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            push_string(&mut out, key);
+            out.push(b':');
+            push_string(&mut out, value);
+        }
+        out.push(b'}');
+        Self(out)
+    }
+    /// `None` when it nests too deeply.
+    pub(crate) fn of_object(object: &serde_json::Map<String, serde_json::Value>) -> Option<Self> {
+        let mut out = Vec::new();
+        push_object(&mut out, object).then_some(Self(out))
+    }
+    fn is_empty(&self) -> bool {
+        self.0 == b"{}"
+    }
+}
+
+/// What every line of a span says alike.
+#[derive(Clone, Debug)]
+pub(crate) struct Body {
+    pub(crate) call: CallId,
+    pub(crate) source: &'static str,
+    pub(crate) via: &'static str,
+    pub(crate) attribution: &'static str,
+    pub(crate) agent: String,
+    pub(crate) action: String,
+    pub(crate) resource: String,
+    pub(crate) metadata: Metadata,
+}
+
+impl Body {
+    /// A record of the log's own.
+    pub(crate) fn system(
+        action: &str,
+        resource: &str,
+        metadata: &serde_json::Map<String, serde_json::Value>,
+    ) -> Self {
+        Self {
+            call: CallId(new_id(0)),
+            source: "system",
+            via: "none",
+            attribution: "none",
+            agent: "unknown".to_owned(),
+            action: action.to_owned(),
+            resource: resource.to_owned(),
+            metadata: Metadata::of_object(metadata).unwrap_or_else(Metadata::empty),
+        }
+    }
+}
+
+/// A UUIDv7 of this millisecond.
+pub(crate) fn new_id(millis: u64) -> Uuid {
+    let random = *Uuid::new_v4().as_bytes();
+    let mut tail = [0; 10];
+    // Bytes 6 and 8 of a UUIDv4 carry its version and variant; these ten carry randomness only.
+    for (to, from) in tail.iter_mut().zip([0, 1, 2, 3, 4, 5, 7, 9, 10, 11]) {
+        *to = random[from];
+    }
+    uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid()
+}
+
+/// A line ready but for what only the one who holds the lock knows: time, number and hash.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) event: EventId,
+    pub(crate) reading: Timestamp,
+    /// `"agent_id"` to `"v"`.
+    middle: Vec<u8>,
+    /// `"call_id"` to `"via"`.
+    end: Vec<u8>,
+}
+
+impl Record {
+    pub(crate) fn new(
+        body: &Body,
+        outcome: &str,
+        error_type: Option<&'static str>,
+        reading: Timestamp,
+    ) -> Result<Self, AuditError> {
+        let mut middle = Vec::with_capacity(320);
+        middle.extend_from_slice(br#"","agent_id":"#);
+        push_string(&mut middle, &body.agent);
+        middle.extend_from_slice(br#","action":"#);
+        push_string(&mut middle, &body.action);
+        middle.extend_from_slice(br#","resource":"#);
+        push_string(&mut middle, &body.resource);
+        middle.extend_from_slice(br#","outcome":"#);
+        push_string(&mut middle, outcome);
+        middle.extend_from_slice(br#","attribution_type":""#);
+        middle.extend_from_slice(body.attribution.as_bytes());
+        middle.extend_from_slice(br#"","metadata":"#);
+        match error_type {
+            // Only where the span's own metadata is empty: an A365 record's is exactly {server, tool}.
+            Some(name) if body.metadata.is_empty() => {
+                middle.extend_from_slice(&Metadata::of(&[("error_type", name)]).0);
+            }
+            _ => middle.extend_from_slice(&body.metadata.0),
+        }
+        middle.extend_from_slice(br#","v":"#);
+        push_number(&mut middle, VERSION);
+        middle.extend_from_slice(br#","seq":"#);
+        let mut end = Vec::with_capacity(96);
+        end.extend_from_slice(br#","call_id":""#);
+        end.extend_from_slice(body.call.0.hyphenated().encode_lower(&mut [0; 36]).as_bytes());
+        end.extend_from_slice(br#"","src":""#);
+        end.extend_from_slice(body.source.as_bytes());
+        end.extend_from_slice(br#"","via":""#);
+        end.extend_from_slice(body.via.as_bytes());
+        end.push(b'"');
+        // 13 + 36 + 15 + 32 for the head, 20 digits, 42 for `wall`, the suffix.
+        let size = middle.len() + end.len() + 96 + 20 + 42 + crate::chain::PREV_SUFFIX;
+        if size > MAX_LINE {
+            return Err(AuditError::TooLarge { part: "line", size, limit: MAX_LINE });
+        }
+        Ok(Self { event: EventId(new_id(reading.as_millis())), reading, middle, end })
+    }
+
+    /// Appends the line without its LF.
+    pub(crate) fn push(
+        &self,
+        out: &mut Vec<u8>,
+        time: Timestamp,
+        wall: Option<Timestamp>,
+        seq: u64,
+        prev: &Hash,
+    ) {
+        out.extend_from_slice(br#"{"event_id":""#);
+        out.extend_from_slice(self.event.0.hyphenated().encode_lower(&mut [0; 36]).as_bytes());
+        out.extend_from_slice(br#"","timestamp":""#);
+        time.push_iso(out);
+        out.extend_from_slice(&self.middle);
+        push_number(out, seq);
+        out.extend_from_slice(&self.end);
+        if let Some(wall) = wall {
+            out.extend_from_slice(br#","wall":""#);
+            wall.push_iso(out);
+            out.push(b'"');
+        }
+        out.extend_from_slice(br#","prev":""#);
+        push_hex(out, prev);
+        out.extend_from_slice(br#""}"#);
+    }
+}
+
+/// What stands in a line, native or foreign. Unknown members are passed over; a known one that stands twice is an
+/// error.
+#[derive(Debug, Deserialize)]
+pub(crate) struct StoredLine<'a> {
+    #[serde(borrow)]
+    pub(crate) event_id: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) timestamp: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) agent_id: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) action: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) resource: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) outcome: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) attribution_type: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) metadata: &'a RawValue,
+    pub(crate) v: Option<u64>,
+    pub(crate) seq: Option<u64>,
+    #[serde(borrow)]
+    pub(crate) call_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(crate) src: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(crate) via: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(crate) wall: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(crate) prev: Option<Cow<'a, str>>,
+}
+
+impl<'a> StoredLine<'a> {
+    /// # Errors
+    /// Says why these bytes are no line of a log.
+    pub(crate) fn parse(line: &'a [u8]) -> Result<Self, &'static str> {
+        match line {
+            [] => return Err("a blank line"),
+            [.., b'\r'] => return Err("a line that ends with CR LF"),
+            [0xef, 0xbb, 0xbf, ..] => return Err("a byte order mark"),
+            _ => {}
+        }
+        if memchr::memchr(0, line).is_some() {
+            return Err("a NUL byte in a line");
+        }
+        let parsed: Self = serde_json::from_slice(line).map_err(|error| match error.classify() {
+            serde_json::error::Category::Data => {
+                "a line that is no audit event (a member is missing, doubled or of another type)"
+            }
+            _ => "a line that is no JSON object",
+        })?;
+        // Members that are strings only, as in all our own lines, need no second look; anything else is read in
+        // full, with a limit on depth and on the range of numbers.
+        let raw = parsed.metadata.get().as_bytes();
+        let plain = memchr::memchr_iter(b':', raw).all(|at| raw.get(at + 1) == Some(&b'"')) && raw[0] == b'{';
+        if !plain && serde_json::from_slice::<serde_json::Value>(raw).is_err() {
+            return Err("metadata that nests too deeply or holds a number out of range");
+        }
+        Ok(parsed)
+    }
+
+    /// Whether one of our writers wrote it.
+    pub(crate) fn is_native(&self) -> bool {
+        self.prev.is_some() || self.v.is_some() || self.seq.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::{GENESIS, prev_of};
+
+    #[test]
+    fn a_line_has_the_eight_fields_first_and_prev_last() {
+        let body = Body {
+            call: CallId(Uuid::from_u128(7)),
+            source: "transport",
+            via: "session",
+            attribution: "agent",
+            agent: "agent-user".into(),
+            action: "a365.mcp_WordServer.GetDocumentContent".into(),
+            resource: "a365.mcp_WordServer.GetDocumentContent".into(),
+            metadata: Metadata::of(&[("server", "mcp_WordServer"), ("tool", "GetDocumentContent")]),
+        };
+        let time = Timestamp::parse("2026-07-12T10:00:00.123456+00:00").unwrap();
+        let mut record = Record::new(&body, "pending", Some("Ignored"), time).unwrap();
+        record.event = EventId(Uuid::from_u128(9));
+        let mut line = Vec::new();
+        record.push(&mut line, time, None, 3, &GENESIS);
+        assert_eq!(
+            String::from_utf8(line.clone()).unwrap(),
+            concat!(
+                r#"{"event_id":"00000000-0000-0000-0000-000000000009","timestamp":"2026-07-12T10:00:00.123456+00:00","#,
+                r#""agent_id":"agent-user","action":"a365.mcp_WordServer.GetDocumentContent","#,
+                r#""resource":"a365.mcp_WordServer.GetDocumentContent","outcome":"pending","attribution_type":"agent","#,
+                r#""metadata":{"server":"mcp_WordServer","tool":"GetDocumentContent"},"v":1,"seq":3,"#,
+                r#""call_id":"00000000-0000-0000-0000-000000000007","src":"transport","via":"session","#,
+                r#""prev":"0000000000000000000000000000000000000000000000000000000000000000"}"#
+            )
+        );
+        assert_eq!(prev_of(&line), Some(GENESIS));
+        assert!(StoredLine::parse(&line).unwrap().is_native());
+    }
+
+    #[test]
+    fn an_id_is_version_7() {
+        let id = new_id(1_783_850_400_123);
+        assert_eq!(id.get_version_num(), 7);
+        assert_eq!(id.get_timestamp().unwrap().to_unix().0, 1_783_850_400);
+    }
+
+    #[test]
+    fn case_46_bombs_do_not_crash_the_parser() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let line = |metadata: &str| {
+            format!(
+                r#"{{"event_id":"a","timestamp":"b","agent_id":"c","action":"d","resource":"e","outcome":"f","attribution_type":"g","metadata":{metadata}}}"#
+            )
+        };
+        assert!(StoredLine::parse(line(&deep).as_bytes()).is_err());
+        assert!(StoredLine::parse(line("{}").as_bytes()).is_ok());
+    }
+}

@@ -1,0 +1,85 @@
+//! What the tests of this crate share: a log in a directory of its own, attributed by the real chain.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use entrabot_audit::{AuditLog, AuditOptions, Auditable, LogEntry, ServerName, Subject, ToolName};
+use entrabot_identity::{Attribute, AttributionChain, AttributionType, Config, Session};
+
+pub const AGENT: &str = "22222222-2222-4222-8222-222222222222";
+
+/// A directory of its own with `audit` and `data` in it.
+pub struct Home {
+    pub dir: tempfile::TempDir,
+}
+
+impl Home {
+    pub fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+    pub fn audit(&self) -> PathBuf {
+        self.dir.path().join("audit")
+    }
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+    pub fn options(&self) -> AuditOptions {
+        AuditOptions::new(&self.audit(), &self.data())
+    }
+    pub fn open(&self) -> AuditLog {
+        AuditLog::open(self.options(), who()).unwrap()
+    }
+    /// The one day file.
+    pub fn day_file(&self) -> PathBuf {
+        let mut files = day_files(&self.audit());
+        assert_eq!(files.len(), 1, "{files:?}");
+        files.remove(0)
+    }
+    pub fn lines(&self) -> Vec<serde_json::Value> {
+        day_files(&self.audit())
+            .iter()
+            .flat_map(|path| {
+                let text = std::fs::read_to_string(path).unwrap();
+                text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+}
+
+pub fn day_files(dir: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
+        .collect();
+    files.sort();
+    files
+}
+
+/// An agent known by `ENTRABOT_AGENT_ID`.
+pub fn who() -> Arc<dyn Attribute> {
+    chain(&[("ENTRABOT_AGENT_ID", AGENT)])
+}
+
+pub fn chain(variables: &[(&str, &str)]) -> Arc<dyn Attribute> {
+    let config = Config::from_variables(variables.iter().copied()).unwrap();
+    Arc::new(AttributionChain::new(&config, Arc::new(Session::new())))
+}
+
+pub fn entry(number: usize) -> LogEntry {
+    LogEntry::cli("test.act", &format!("thing {number}"), "success", AttributionType::Agent)
+}
+
+/// A call as the transport would make it.
+#[derive(Debug)]
+pub struct Call;
+
+impl Auditable for Call {
+    fn subject(&self) -> Subject {
+        Subject::WorkIq {
+            server: ServerName::parse("mcp_WordServer").unwrap(),
+            tool: ToolName::parse("GetDocumentContent").unwrap(),
+        }
+    }
+}
