@@ -28,6 +28,7 @@ pub use session::{
 };
 #[cfg(feature = "tokens")]
 pub use tokens::{
-    AccessToken, AgentIdentity, ClaimsChallenge, Egress, Hop, KeystoreSigner, Resource, SignerSource,
-    TokenError, TokenExchange, TokenExchangeError, TokenFuture, TokenSource,
+    AccessToken, AgentIdentity, ClaimsChallenge, Egress, Hop, HopReport, HopSuccess, KeystoreSigner,
+    Resource, ShownClaim, SignerSource, TokenError, TokenExchange, TokenExchangeError, TokenFuture,
+    TokenResponse, TokenSource, fmi_subject, parse_token_response,
 };

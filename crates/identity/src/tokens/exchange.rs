@@ -1,0 +1,369 @@
+//! The three hops: blueprint → agent identity → agent user.
+//!
+//! Hop 1: the blueprint, proven by a signed assertion, asks for T1 with `fmi_path` = the agent. Hop 2: the agent,
+//! proven by T1, asks for T2. Hop 3: the agent, proven by T1, asks for its user's token with T2 as the user's
+//! federated credential (`user_fic`). Hop 2 with a resource's scope instead gives the agent's app-only token.
+
+use std::sync::Arc;
+
+use entrabot_keystore::SignatureAlgorithm;
+use zeroize::Zeroizing;
+
+use super::assertion::AssertionCache;
+use super::cache::{Minted, TokenCache, TokenText};
+use super::http::Http;
+use super::{
+    AccessToken, Assertion, Budget, ClaimsChallenge, Egress, Hop, Resource, SignerSource, TokenEndpoint,
+    TokenError, TokenExchangeError, TokenFuture, TokenResponse, TokenSource,
+};
+use crate::{AgentId, AgentUserId, BlueprintAppId, BlueprintCredential, Config, TenantId};
+
+/// RFC 7523, section 2.2.
+pub(crate) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+/// A token of 2 KiB with its key is under 3 KiB in memory: 10,000 are at most 30 MB.
+const CACHED_TOKENS: usize = 10_000;
+
+/// The ids of the agent that signs in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AgentIdentity {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The blueprint.
+    pub blueprint: BlueprintAppId,
+    /// The agent identity.
+    pub agent: AgentId,
+    /// The agent's user.
+    pub user: AgentUserId,
+}
+
+/// What hops 1 and 2 are about: the identity without its user.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct AgentApp {
+    tenant: TenantId,
+    blueprint: BlueprintAppId,
+    agent: AgentId,
+}
+
+/// What a token in the cache is: no two of these are ever the same token.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    T1(Arc<AgentApp>),
+    T2(Arc<AgentApp>),
+    App(Arc<AgentApp>, Resource),
+    User(Arc<AgentIdentity>, Resource),
+    /// A redo for a claims challenge, under way; its token is kept under `User`.
+    Challenged(Arc<AgentIdentity>, Resource, ClaimsChallenge),
+}
+
+/// The three hops to Entra, cached. Cheap to clone; clones and [`TokenExchange::for_identity`] share one cache and
+/// one pool of connections.
+#[derive(Clone, Debug)]
+pub struct TokenExchange {
+    identity: Arc<AgentIdentity>,
+    app: Arc<AgentApp>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    endpoint: TokenEndpoint,
+    exchange_scope: String,
+    algorithm: SignatureAlgorithm,
+    signer: Arc<dyn SignerSource>,
+    assertions: AssertionCache,
+    cache: TokenCache<Key>,
+}
+
+impl TokenExchange {
+    /// # Errors
+    /// [`TokenError::AgentIdNotAvailable`] naming every missing setting.
+    pub fn from_config(
+        config: &Config,
+        signer: Arc<dyn SignerSource>,
+        egress: &Egress,
+    ) -> Result<Self, TokenError> {
+        let (Some(tenant), Some(blueprint), Some(agent), Some(user)) =
+            (config.tenant_id(), config.blueprint_app_id(), config.agent_id(), config.agent_user_id())
+        else {
+            return Err(missing_settings(config));
+        };
+        let identity = AgentIdentity {
+            tenant: tenant.clone(),
+            blueprint: blueprint.clone(),
+            agent: agent.clone(),
+            user: user.clone(),
+        };
+        let shared = Shared {
+            endpoint: TokenEndpoint::new(Arc::new(Http::new(egress)), config.authority_base()),
+            exchange_scope: format!("{}/.default", config.cloud().exchange_audience()),
+            algorithm: config.assertion_algorithm(),
+            signer,
+            assertions: AssertionCache::default(),
+            cache: TokenCache::new(CACHED_TOKENS),
+        };
+        Ok(Self::of(identity, Arc::new(shared)))
+    }
+
+    fn of(identity: AgentIdentity, shared: Arc<Shared>) -> Self {
+        let app = AgentApp {
+            tenant: identity.tenant.clone(),
+            blueprint: identity.blueprint.clone(),
+            agent: identity.agent.clone(),
+        };
+        Self { identity: Arc::new(identity), app: Arc::new(app), shared }
+    }
+
+    /// The same for another agent, or another user of this one. The signer must be of that agent's blueprint.
+    #[must_use]
+    pub fn for_identity(&self, identity: AgentIdentity) -> Self {
+        Self::of(identity, Arc::clone(&self.shared))
+    }
+
+    /// Who signs in.
+    #[must_use]
+    pub fn identity(&self) -> &AgentIdentity {
+        &self.identity
+    }
+
+    /// The agent's own token, without its user (hops 1 and 2).
+    pub fn app_only_token<'a>(&'a self, resource: &'a Resource) -> TokenFuture<'a> {
+        Box::pin(async move {
+            let key = Key::App(Arc::clone(&self.app), resource.clone());
+            let (this, wanted) = (self.clone(), resource.clone());
+            let text =
+                self.shared.cache.get(&key, || async move { this.mint_app(&wanted, Budget::start()).await });
+            Ok(AccessToken::new(text.await?, resource.clone()))
+        })
+    }
+
+    async fn t1(&self, budget: Budget) -> Result<TokenText, TokenError> {
+        let this = self.clone();
+        let mint = || async move { this.hop1(budget).await.map(minted) };
+        within(budget, Hop::Blueprint, self.shared.cache.get(&Key::T1(Arc::clone(&self.app)), mint)).await
+    }
+
+    async fn t2(&self, budget: Budget) -> Result<TokenText, TokenError> {
+        let this = self.clone();
+        let mint = || async move {
+            let t1 = this.t1(budget).await?;
+            this.after_t1(this.hop2(&t1, &this.shared.exchange_scope, budget).await)
+        };
+        within(budget, Hop::AgentIdentity, self.shared.cache.get(&Key::T2(Arc::clone(&self.app)), mint)).await
+    }
+
+    async fn mint_app(&self, resource: &Resource, budget: Budget) -> Result<Minted, TokenError> {
+        let t1 = self.t1(budget).await?;
+        self.after_t1(self.hop2(&t1, resource.scope(), budget).await)
+    }
+
+    async fn mint_user(
+        &self,
+        resource: &Resource,
+        claims: Option<&ClaimsChallenge>,
+        budget: Budget,
+    ) -> Result<Minted, TokenError> {
+        let t1 = self.t1(budget).await?;
+        let t2 = self.t2(budget).await?;
+        self.after_t1(self.hop3(&t1, &t2, resource, claims, budget).await)
+    }
+
+    /// When a hop after the first is refused, T1 or T2 may be the reason: the next call starts from the beginning.
+    fn after_t1(&self, result: Result<TokenResponse, TokenExchangeError>) -> Result<Minted, TokenError> {
+        match result {
+            Ok(response) => Ok(minted(response)),
+            Err(error) => {
+                if error.status().is_some_and(|status| (400..500).contains(&status) && status != 429) {
+                    self.shared.cache.forget(&Key::T1(Arc::clone(&self.app)));
+                    self.shared.cache.forget(&Key::T2(Arc::clone(&self.app)));
+                    self.shared.assertions.forget();
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn assertion(&self) -> Result<Arc<Assertion>, TokenError> {
+        let audience = self.shared.endpoint.url(&self.app.tenant);
+        let issuer = self.app.blueprint.as_str();
+        if let Some(assertion) = self.shared.assertions.get(&audience, issuer) {
+            return Ok(assertion);
+        }
+        let (shared, issuer_text, audience_text) =
+            (Arc::clone(&self.shared), issuer.to_owned(), audience.clone());
+        // The keyring may take its time, and a signature is half a millisecond of work.
+        let signed = tokio::task::spawn_blocking(move || {
+            let signer = shared.signer.signer()?;
+            let now = std::time::SystemTime::now();
+            Ok::<_, TokenError>(Assertion::sign(
+                &*signer,
+                shared.algorithm,
+                &audience_text,
+                &issuer_text,
+                now,
+            )?)
+        });
+        let assertion = Arc::new(signed.await.map_err(|_| aborted())??);
+        self.shared.assertions.keep(&audience, issuer, &assertion);
+        Ok(assertion)
+    }
+
+    async fn hop1(&self, budget: Budget) -> Result<TokenResponse, TokenError> {
+        let assertion = self.assertion().await?;
+        let result = self
+            .shared
+            .endpoint
+            .post(Hop::Blueprint, &self.app.tenant, &self.hop1_form(&assertion), budget)
+            .await;
+        result.map_err(|error| {
+            self.shared.assertions.forget();
+            error.into()
+        })
+    }
+
+    pub(super) fn hop1_form<'a>(&'a self, assertion: &'a Assertion) -> [(&'static str, &'a str); 6] {
+        [
+            ("client_id", self.app.blueprint.as_str()),
+            ("scope", &self.shared.exchange_scope),
+            ("fmi_path", self.app.agent.as_str()),
+            ("grant_type", "client_credentials"),
+            ("client_assertion_type", ASSERTION_TYPE),
+            ("client_assertion", assertion.expose()),
+        ]
+    }
+
+    async fn hop2(&self, t1: &str, scope: &str, budget: Budget) -> Result<TokenResponse, TokenExchangeError> {
+        let form = self.hop2_form(t1, scope);
+        self.shared.endpoint.post(Hop::AgentIdentity, &self.app.tenant, &form, budget).await
+    }
+
+    pub(super) fn hop2_form<'a>(&'a self, t1: &'a str, scope: &'a str) -> [(&'static str, &'a str); 5] {
+        [
+            ("client_id", self.app.agent.as_str()),
+            ("scope", scope),
+            ("grant_type", "client_credentials"),
+            ("client_assertion_type", ASSERTION_TYPE),
+            ("client_assertion", t1),
+        ]
+    }
+
+    async fn hop3(
+        &self,
+        t1: &str,
+        t2: &str,
+        resource: &Resource,
+        challenge: Option<&ClaimsChallenge>,
+        budget: Budget,
+    ) -> Result<TokenResponse, TokenExchangeError> {
+        let claims = ClaimsChallenge::parameter(challenge);
+        let form = self.hop3_form(t1, t2, resource, &claims);
+        self.shared.endpoint.post(Hop::AgentUser, &self.app.tenant, &form, budget).await
+    }
+
+    pub(super) fn hop3_form<'a>(
+        &'a self,
+        t1: &'a str,
+        t2: &'a str,
+        resource: &'a Resource,
+        claims: &'a str,
+    ) -> [(&'static str, &'a str); 8] {
+        [
+            ("client_id", self.app.agent.as_str()),
+            ("scope", resource.scope()),
+            ("grant_type", "user_fic"),
+            ("client_assertion_type", ASSERTION_TYPE),
+            ("client_assertion", t1),
+            // The id, never the UPN as well: a UPN may change.
+            ("user_id", self.identity.user.as_str()),
+            ("user_federated_identity_credential", t2),
+            ("claims", claims),
+        ]
+    }
+
+    pub(super) fn endpoint(&self) -> &TokenEndpoint {
+        &self.shared.endpoint
+    }
+    pub(super) fn exchange_scope(&self) -> &str {
+        &self.shared.exchange_scope
+    }
+    /// A new assertion, whatever is kept.
+    pub(super) async fn new_assertion(&self) -> Result<Arc<Assertion>, TokenError> {
+        self.shared.assertions.forget();
+        self.assertion().await
+    }
+}
+
+impl TokenSource for TokenExchange {
+    fn token<'a>(&'a self, resource: &'a Resource) -> TokenFuture<'a> {
+        Box::pin(async move {
+            let key = Key::User(Arc::clone(&self.identity), resource.clone());
+            let text = self
+                .shared
+                .cache
+                .get(&key, || {
+                    let (this, wanted) = (self.clone(), resource.clone());
+                    async move { this.mint_user(&wanted, None, Budget::start()).await }
+                })
+                .await?;
+            Ok(AccessToken::new(text, resource.clone()))
+        })
+    }
+
+    fn token_after_rejection<'a>(
+        &'a self,
+        resource: &'a Resource,
+        rejected: &'a AccessToken,
+        claims: Option<&'a ClaimsChallenge>,
+    ) -> TokenFuture<'a> {
+        Box::pin(async move {
+            let Some(old) = rejected.expose_for(resource) else { return self.token(resource).await };
+            let key = Key::User(Arc::clone(&self.identity), resource.clone());
+            let flight = match claims {
+                Some(claims) => Key::Challenged(Arc::clone(&self.identity), resource.clone(), claims.clone()),
+                None => key.clone(),
+            };
+            let (this, wanted, challenge) = (self.clone(), resource.clone(), claims.cloned());
+            let mint = || async move { this.mint_user(&wanted, challenge.as_ref(), Budget::start()).await };
+            let text = self.shared.cache.get_other(&key, &flight, old, mint).await?;
+            Ok(AccessToken::new(text, resource.clone()))
+        })
+    }
+}
+
+/// Waits for a flight no longer than the budget, though an earlier caller started it.
+async fn within(
+    budget: Budget,
+    hop: Hop,
+    token: impl Future<Output = Result<TokenText, TokenError>>,
+) -> Result<TokenText, TokenError> {
+    match tokio::time::timeout_at(budget.deadline().into(), token).await {
+        Ok(result) => result,
+        Err(_) => Err(TokenExchangeError::new(hop, "timed_out").into()),
+    }
+}
+
+fn minted(response: TokenResponse) -> Minted {
+    let lifetime = response.lifetime();
+    let text: Zeroizing<String> = response.into_token();
+    Minted { text: Arc::new(text), lifetime }
+}
+
+/// The work was lost with its runtime.
+pub(super) fn aborted() -> TokenExchangeError {
+    TokenExchangeError::new(Hop::Blueprint, "aborted")
+}
+
+/// Names every setting that signing in needs and that is not there.
+pub(super) fn missing_settings(config: &Config) -> TokenError {
+    let with_keystore = config.blueprint_credential() == BlueprintCredential::Keystore;
+    let missing: Vec<&str> = [
+        ("ENTRABOT_TENANT_ID", config.tenant_id().is_none()),
+        ("ENTRABOT_BLUEPRINT_APP_ID", config.blueprint_app_id().is_none()),
+        ("ENTRABOT_BLUEPRINT_CERT_THUMBPRINT", with_keystore && config.blueprint_cert_thumbprint().is_none()),
+        ("ENTRABOT_AGENT_ID", config.agent_id().is_none()),
+        ("ENTRABOT_AGENT_USER_ID", config.agent_user_id().is_none()),
+    ]
+    .into_iter()
+    .filter_map(|(name, missing)| missing.then_some(name))
+    .collect();
+    TokenError::AgentIdNotAvailable { reason: format!("not set: {}", missing.join(", ")) }
+}

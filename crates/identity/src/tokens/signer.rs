@@ -1,0 +1,75 @@
+use std::fmt;
+
+use entrabot_keystore::{
+    CertificateThumbprint, EntryName, KeystoreError, KeystorePolicy, PemSigner, SecretBytes, Signer,
+};
+
+use super::TokenError;
+use super::exchange::missing_settings;
+use crate::Config;
+
+/// Gives the signer for hop 1 when a new assertion is due; the key is held no longer than one signature.
+pub trait SignerSource: Send + Sync + fmt::Debug {
+    /// Blocks (keyring, at most 2.5 s).
+    ///
+    /// # Errors
+    /// See [`TokenError`].
+    fn signer(&self) -> Result<Box<dyn Signer>, TokenError>;
+}
+
+/// The blueprint key in the keystore with the thumbprint of the settings.
+#[derive(Debug)]
+pub struct KeystoreSigner {
+    policy: KeystorePolicy,
+    thumbprint: CertificateThumbprint,
+}
+
+impl KeystoreSigner {
+    /// # Errors
+    /// [`TokenError::AgentIdNotAvailable`] when the thumbprint is not set; it names every missing setting.
+    pub fn from_config(config: &Config) -> Result<Self, TokenError> {
+        match config.blueprint_cert_thumbprint() {
+            Some(thumbprint) => {
+                Ok(Self { policy: config.keystore_policy().clone(), thumbprint: thumbprint.clone() })
+            }
+            None => Err(missing_settings(config)),
+        }
+    }
+}
+
+impl SignerSource for KeystoreSigner {
+    fn signer(&self) -> Result<Box<dyn Signer>, TokenError> {
+        let key = match self.policy.open()?.get(&EntryName::blueprint_private_key()) {
+            Ok(key) => key,
+            // Only this, after a passed guard, means that there is no key.
+            Err(KeystoreError::NoEntry) => {
+                return Err(TokenError::AgentIdNotAvailable {
+                    reason: format!(
+                        "private key not found in the keystore ({})",
+                        EntryName::blueprint_private_key()
+                    ),
+                });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Box::new(PemSigner::from_pkcs8_pem(&key, self.thumbprint.clone())?))
+    }
+}
+
+/// A key that was read already: for an embedder with a store of its own, and for trying a key before it is kept.
+pub(crate) struct HeldKey {
+    pem: SecretBytes,
+    thumbprint: CertificateThumbprint,
+}
+
+impl fmt::Debug for HeldKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeldKey").field("thumbprint", &self.thumbprint).finish_non_exhaustive()
+    }
+}
+
+impl SignerSource for HeldKey {
+    fn signer(&self) -> Result<Box<dyn Signer>, TokenError> {
+        Ok(Box::new(PemSigner::from_pkcs8_pem(&self.pem, self.thumbprint.clone())?))
+    }
+}
