@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::deadline::Deadline;
 use crate::error::ValueTooLarge;
 use crate::platform::{Pinned, Touch, detect};
+use crate::probe::{self, ProbeError, ProbeReport, ProbeStore};
 use crate::{
     Allowlist, BackendId, EntryName, Finding, InsecureKeyringBackendError, KeystoreError, SecretBytes,
     Surroundings, Verdict,
@@ -132,10 +133,15 @@ impl Keystore {
         if bytes > LARGEST_VALUE {
             return Err(ValueTooLarge { bytes, limit: LARGEST_VALUE }.into());
         }
-        self.operate(|pinned, deadline| {
-            pinned.put(entry, secret, deadline)?;
-            if pinned.still_sound() { Ok(()) } else { Err(self.exposed()) }
-        })
+        self.put_within(entry, secret, self.operation_deadline())
+    }
+
+    /// Whether there is such an entry, without reading its value.
+    ///
+    /// # Errors
+    /// See [`KeystoreError`]; a locked keyring is an error, not a no.
+    pub fn contains(&self, entry: &EntryName) -> Result<bool, KeystoreError> {
+        self.operate(|pinned, deadline| pinned.contains(entry, deadline))
     }
 
     /// Removes an entry.
@@ -174,6 +180,31 @@ impl Keystore {
         self.operate(|_, _| Ok(()))
     }
 
+    /// Stores 2,048 random bytes under a random name, reads them back on a new connection, compares and removes them:
+    /// at most 2.5 s. Signals that end the process wait until the entry is removed; what a killed probe left behind,
+    /// the next one sweeps.
+    ///
+    /// # Errors
+    /// [`ProbeError`] tells apart what failed; with [`ProbeFault::Guard`](crate::ProbeFault::Guard) nothing was
+    /// written.
+    pub fn sanity_probe(&self) -> Result<ProbeReport, ProbeError> {
+        self.probe(probe::LEFT_BEHIND_AFTER)
+    }
+
+    /// [`Keystore::sanity_probe`] that takes entries of this age for left behind.
+    ///
+    /// # Errors
+    /// As [`Keystore::sanity_probe`].
+    #[cfg(feature = "test-util")]
+    pub fn sanity_probe_sweeping(&self, left_behind_after: Duration) -> Result<ProbeReport, ProbeError> {
+        self.probe(left_behind_after)
+    }
+
+    fn probe(&self, left_behind_after: Duration) -> Result<ProbeReport, ProbeError> {
+        let deadline = self.operation_deadline();
+        probe::run(&Probed { keystore: self, deadline, left_behind_after })
+    }
+
     /// Runs `hook` after the guard of every operation and before its first call, for tests of what happens between.
     #[cfg(feature = "test-util")]
     pub fn between_guard_and_act(&self, hook: impl Fn() + Send + 'static) {
@@ -184,9 +215,7 @@ impl Keystore {
         &self,
         act: impl FnOnce(&Pinned, Deadline) -> Result<T, KeystoreError>,
     ) -> Result<T, KeystoreError> {
-        // What opening took counts against the first operation: a command that opens and acts stays within 2 s.
-        let spent = Duration::from_micros(self.spent.swap(0, Ordering::Relaxed));
-        self.operate_within(Deadline::within(Deadline::OPERATION.saturating_sub(spent)), act)
+        self.operate_within(self.operation_deadline(), act)
     }
 
     fn operate_within<T>(
@@ -195,14 +224,40 @@ impl Keystore {
         act: impl FnOnce(&Pinned, Deadline) -> Result<T, KeystoreError>,
     ) -> Result<T, KeystoreError> {
         let pinned = self.guarded(deadline)?;
-        let result = pinned.expect_unlocked(deadline).and_then(|()| {
-            #[cfg(feature = "test-util")]
-            if let Some(hook) = &*self.between.lock().unwrap_or_else(PoisonError::into_inner) {
-                hook();
-            }
-            act(&pinned, deadline)
-        });
+        let result = self.act_on(&pinned, deadline, act);
         self.settle(&pinned, result)
+    }
+
+    fn act_on<T>(
+        &self,
+        pinned: &Pinned,
+        deadline: Deadline,
+        act: impl FnOnce(&Pinned, Deadline) -> Result<T, KeystoreError>,
+    ) -> Result<T, KeystoreError> {
+        pinned.expect_unlocked(deadline)?;
+        #[cfg(feature = "test-util")]
+        if let Some(hook) = &*self.between.lock().unwrap_or_else(PoisonError::into_inner) {
+            hook();
+        }
+        act(pinned, deadline)
+    }
+
+    fn put_within(
+        &self,
+        entry: &EntryName,
+        secret: &SecretBytes,
+        deadline: Deadline,
+    ) -> Result<(), KeystoreError> {
+        self.operate_within(deadline, |pinned, deadline| {
+            pinned.put(entry, secret, deadline)?;
+            if pinned.still_sound() { Ok(()) } else { Err(self.exposed()) }
+        })
+    }
+
+    fn operation_deadline(&self) -> Deadline {
+        // What opening took counts against the first operation: a command that opens and acts stays within 2 s.
+        let spent = Duration::from_micros(self.spent.swap(0, Ordering::Relaxed));
+        Deadline::within(Deadline::OPERATION.saturating_sub(spent))
     }
 
     /// The provider, checked just now.
@@ -261,5 +316,45 @@ impl Keystore {
 
     fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<Pinned>>> {
         self.pinned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The keystore as the probe sees it: one deadline for the round trip, and a short one of its own for cleaning up.
+struct Probed<'a> {
+    keystore: &'a Keystore,
+    deadline: Deadline,
+    left_behind_after: Duration,
+}
+
+impl ProbeStore for Probed<'_> {
+    fn backend(&self) -> BackendId {
+        self.keystore.backend
+    }
+
+    fn guard(&self) -> Result<(), KeystoreError> {
+        self.keystore.operate_within(self.deadline, |_, _| Ok(()))
+    }
+
+    fn sweep(&self) -> usize {
+        let removed = self.keystore.operate_within(self.deadline, |pinned, deadline| {
+            let stale = pinned.older_than(self.left_behind_after, probe::SERVICE, probe::PREFIX, deadline)?;
+            Ok(stale.iter().filter(|entry| pinned.delete(entry, deadline).is_ok()).count())
+        });
+        // What cannot be swept now, a later probe sweeps; the round trip tells what is wrong with the keyring.
+        removed.unwrap_or(0)
+    }
+
+    fn put(&self, entry: &EntryName, value: &SecretBytes) -> Result<(), KeystoreError> {
+        self.keystore.put_within(entry, value, self.deadline)
+    }
+
+    fn read_anew(&self, entry: &EntryName) -> Result<SecretBytes, KeystoreError> {
+        let pinned = self.keystore.guard_anew(self.deadline)?;
+        self.keystore.act_on(&pinned, self.deadline, |pinned, deadline| pinned.get(entry, deadline))
+    }
+
+    fn remove(&self, entry: &EntryName) -> Result<(), KeystoreError> {
+        let deadline = Deadline::within(Deadline::CLEANUP);
+        self.keystore.operate_within(deadline, |pinned, deadline| pinned.delete(entry, deadline))
     }
 }

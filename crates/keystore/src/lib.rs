@@ -1,5 +1,5 @@
 //! The OS keyring behind an allowlist and a probe. It fails closed.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)] // `platform` alone may expect it, with a reason
 
 mod allowlist;
 mod backend;
@@ -8,17 +8,14 @@ mod diagnose;
 mod entry;
 mod error;
 mod finding;
+mod guarded_store;
 mod keystore;
 pub mod leak_scan;
-#[cfg(not(target_os = "linux"))]
-#[path = "elsewhere.rs"]
-mod platform;
-#[cfg(target_os = "linux")]
-#[path = "linux/mod.rs"]
 mod platform;
 mod policy;
 #[cfg(all(feature = "test-util", target_os = "linux"))]
 pub mod private_keyring;
+mod probe;
 mod secret;
 mod signer;
 mod surroundings;
@@ -32,8 +29,11 @@ pub use error::{
     ProviderGone, ValueTooLarge,
 };
 pub use finding::{AtRest, Finding, Verdict};
+pub use guarded_store::GuardedStore;
 pub use keystore::{Candidate, Keystore};
+pub use platform::harden_process;
 pub use policy::KeystorePolicy;
+pub use probe::{ProbeError, ProbeFault, ProbeReport, ProbeTimings};
 pub use secret::SecretBytes;
 pub use signer::{CertificateThumbprint, PemSigner, SignError, SignatureAlgorithm, Signer};
 pub use surroundings::Surroundings;

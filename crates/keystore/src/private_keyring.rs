@@ -36,6 +36,8 @@ pub enum Mode {
     CleartextLocked,
     /// A session bus on which nobody owns `org.freedesktop.secrets`.
     NoProvider,
+    /// The same, but the bus promises to start a provider, and what it starts never takes the name.
+    NeverActivates,
 }
 
 /// A running private bus with (unless [`Mode::NoProvider`]) a keyring daemon. Dropping it ends both and removes
@@ -43,6 +45,7 @@ pub enum Mode {
 #[derive(Debug)]
 pub struct PrivateKeyring {
     address: String,
+    password: String,
     provider: Option<Child>,
     bus: Child,
     directory: TemporaryDirectory,
@@ -89,9 +92,9 @@ impl PrivateKeyring {
         {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(directory.0.join(path))?;
         }
-        let (bus, address) = start_bus(&directory.0)?;
-        let mut keyring = Self { address, provider: None, bus, directory };
-        if mode != Mode::NoProvider {
+        let (bus, address) = start_bus(&directory.0, mode == Mode::NeverActivates)?;
+        let mut keyring = Self { address, password: random_hex()?, provider: None, bus, directory };
+        if !matches!(mode, Mode::NoProvider | Mode::NeverActivates) {
             keyring.start_provider(mode, program)?;
         }
         Ok(keyring)
@@ -173,6 +176,15 @@ impl PrivateKeyring {
         }
     }
 
+    /// Starts `gnome-keyring-daemon` again, on the encrypted keyring that an earlier one left.
+    ///
+    /// # Errors
+    /// As [`PrivateKeyring::start`].
+    pub fn restart_provider(&mut self) -> io::Result<()> {
+        self.kill_provider()?;
+        self.start_provider(Mode::Encrypted, Path::new(PROVIDER))
+    }
+
     /// Runs a program on this bus, in this home, that dies with this process.
     ///
     /// # Errors
@@ -204,9 +216,9 @@ impl PrivateKeyring {
         } else {
             // A newline would be part of the password.
             arguments.push("--unlock");
-            password = Some(random_hex()?);
+            password = Some(self.password.as_bytes());
         }
-        self.provider = Some(self.spawn(program, &arguments, password.as_ref().map(String::as_bytes))?);
+        self.provider = Some(self.spawn(program, &arguments, password)?);
 
         let started = Instant::now();
         let login = format!("\"{LOGIN}\"");
@@ -294,13 +306,22 @@ impl Drop for TemporaryDirectory {
     }
 }
 
-fn start_bus(directory: &Path) -> io::Result<(Child, String)> {
+fn start_bus(directory: &Path, promise_a_provider: bool) -> io::Result<(Child, String)> {
     let configuration = directory.join("bus.conf");
+    let mut services = String::new();
+    if promise_a_provider {
+        let folder = directory.join("services");
+        fs::DirBuilder::new().mode(0o700).create(&folder)?;
+        private_file(&folder.join("org.freedesktop.secrets.service"))?.write_all(
+            b"[D-BUS Service]\nName=org.freedesktop.secrets\nExec=/usr/bin/setpriv --pdeathsig KILL /bin/sleep 20\n",
+        )?;
+        services = format!("<servicedir>{}</servicedir>", text(&folder));
+    }
     private_file(&configuration)?.write_all(
         format!(
             "<!DOCTYPE busconfig PUBLIC \"-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN\"\n \
              \"http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd\">\n\
-             <busconfig>\n<type>session</type>\n<listen>unix:path={}</listen>\n<auth>EXTERNAL</auth>\n\
+             <busconfig>\n<type>session</type>\n<listen>unix:path={}</listen>{services}\n<auth>EXTERNAL</auth>\n\
              <policy context=\"default\"><allow send_destination=\"*\" eavesdrop=\"true\"/>\
              <allow eavesdrop=\"true\"/><allow own=\"*\"/></policy>\n</busconfig>\n",
             text(&directory.join("run/bus"))

@@ -1,9 +1,10 @@
 //! What a keystore promises, on a real gnome-keyring.
 #![cfg(all(target_os = "linux", feature = "test-util"))]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 
-use common::{entry, keyring, open, secret};
+use common::{entry, keyring, open, peer, secret};
 use entrabot_keystore::private_keyring::Mode;
 use entrabot_keystore::{AtRest, BackendId, KeystoreError, Verdict};
 
@@ -49,4 +50,47 @@ fn any_bytes_up_to_64_kib_come_back_as_they_were() {
     let too_large = keystore.put(&entry("large"), &secret(vec![1; (64 << 10) + 1]));
     assert!(matches!(too_large, Err(KeystoreError::TooLarge(_))));
     assert!(matches!(keystore.get(&entry("large")), Err(KeystoreError::NoEntry)));
+}
+
+#[test]
+fn eight_processes_on_one_entry_leave_one_entry_and_never_a_mixed_value() {
+    let keyring = keyring(Mode::Encrypted);
+    let mut writers: Vec<_> = ["a", "b", "c", "d", "e", "f", "g", "h"]
+        .iter()
+        .map(|own| peer(&keyring, &["contend", own, "10"]).spawn().unwrap())
+        .collect();
+    for writer in &mut writers {
+        assert!(writer.wait().unwrap().success());
+    }
+    let keystore = open(&keyring).unwrap();
+    assert_eq!(keystore.get(&entry("contended")).unwrap().expose().len(), 500);
+    keystore.delete(&entry("contended")).unwrap();
+    assert!(!keystore.contains(&entry("contended")).unwrap(), "one entry, and it is gone");
+}
+
+#[test]
+fn threads_share_a_keystore() {
+    let keyring = keyring(Mode::Encrypted);
+    let keystore = open(&keyring).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let keystore = &keystore;
+            scope.spawn(move || {
+                let name = entry(&format!("thread-{thread}"));
+                for round in 0..5 {
+                    let value = format!("{thread}-{round}");
+                    keystore.put(&name, &secret(value.clone())).unwrap();
+                    assert_eq!(keystore.get(&name).unwrap().expose(), value.as_bytes());
+                }
+            });
+        }
+    });
+    assert_eq!(keystore.list("entrabot-test").unwrap().len(), 8);
+}
+
+#[test]
+fn a_hardened_process_leaves_no_core() {
+    let keyring = keyring(Mode::NoProvider);
+    let output = peer(&keyring, &["hardened"]).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "0 0 NotDumpable");
 }

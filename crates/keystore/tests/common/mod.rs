@@ -1,12 +1,19 @@
 //! What the tests on real daemons share.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use entrabot_keystore::private_keyring::{Mode, PrivateKeyring};
-use entrabot_keystore::{Allowlist, Candidate, EntryName, Keystore, KeystoreError, SecretBytes, Surroundings};
+use entrabot_keystore::{
+    Allowlist, Candidate, Diagnose as _, EntryName, InsecureKeyringBackendError, Keystore, KeystoreError,
+    SecretBytes, Surroundings,
+};
 
-/// A private keyring, or why there can be none on this machine: a test that cannot run must not pass.
+/// A private keyring. A test that cannot have one fails: one that did not run must not look passed.
 pub fn keyring(mode: Mode) -> PrivateKeyring {
-    PrivateKeyring::start(mode).expect("a private keyring starts (see `cargo xtask test`, which installs what it needs)")
+    PrivateKeyring::start(mode).expect("a private keyring (`cargo xtask test` installs what it needs)")
 }
 
 pub fn surroundings(keyring: &PrivateKeyring) -> Surroundings {
@@ -14,13 +21,73 @@ pub fn surroundings(keyring: &PrivateKeyring) -> Surroundings {
 }
 
 pub fn open(keyring: &PrivateKeyring) -> Result<Keystore, KeystoreError> {
-    Ok(Candidate::detect_in(&surroundings(keyring))?.validate(&Allowlist::default())?)
+    open_in(&surroundings(keyring))
+}
+
+pub fn open_in(surroundings: &Surroundings) -> Result<Keystore, KeystoreError> {
+    Ok(Candidate::detect_in(surroundings)?.validate(&Allowlist::default())?)
 }
 
 pub fn entry(username: &str) -> EntryName {
-    EntryName::new("entrabot-test", username).unwrap()
+    EntryName::new("entrabot-test", username).expect("a name")
 }
 
 pub fn secret(bytes: impl Into<Vec<u8>>) -> SecretBytes {
     SecretBytes::new(bytes.into())
+}
+
+/// The refusal, which says what was found and what to do.
+#[track_caller]
+pub fn refusal<T: std::fmt::Debug>(result: Result<T, KeystoreError>) -> InsecureKeyringBackendError {
+    match result {
+        Err(KeystoreError::Insecure(error)) => {
+            assert!(error.hint().is_some_and(|hint| !hint.is_empty()), "no remedy: {error}");
+            assert!(error.to_string().contains("expected one of: secret-service:gnome-keyring"), "{error}");
+            error
+        }
+        other => panic!("not refused as insecure: {other:?}"),
+    }
+}
+
+/// A child process that ends with its test.
+pub struct Peer(pub Child);
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.0.kill().and_then(|()| self.0.wait()).ok();
+    }
+}
+
+pub fn peer(keyring: &PrivateKeyring, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keystore-test-peer"));
+    command.args(arguments).envs(keyring.env());
+    command
+}
+
+/// A process that waits for the provider's name, or has it; and the file of the calls it received.
+pub struct Rogue {
+    _process: Peer,
+    record: PathBuf,
+}
+
+impl Rogue {
+    /// Started from this program, which may be a copy of the peer's under another name.
+    pub fn start(keyring: &PrivateKeyring, program: &Path, expected: &str) -> Self {
+        let record = keyring.home().join("rogue");
+        let mut process = Command::new(program)
+            .arg("rogue")
+            .arg(&record)
+            .envs(keyring.env())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the rogue starts");
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+        assert_eq!(line.trim(), expected);
+        Self { _process: Peer(process), record }
+    }
+
+    pub fn received(&self) -> String {
+        std::fs::read_to_string(&self.record).expect("the record")
+    }
 }

@@ -1,6 +1,7 @@
 //! Systems whose keyring cannot be verified yet: nothing is ever stored there.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use crate::deadline::Deadline;
 use crate::{EntryName, Finding, KeystoreError, SecretBytes, Surroundings};
@@ -53,6 +54,20 @@ impl Pinned {
     }
 
     pub(crate) fn list(&self, _: &str, _: Deadline) -> Result<Vec<EntryName>, KeystoreError> {
+        match self.0 {}
+    }
+
+    pub(crate) fn contains(&self, _: &EntryName, _: Deadline) -> Result<bool, KeystoreError> {
+        match self.0 {}
+    }
+
+    pub(crate) fn older_than(
+        &self,
+        _: Duration,
+        _: &str,
+        _: &str,
+        _: Deadline,
+    ) -> Result<Vec<EntryName>, KeystoreError> {
         match self.0 {}
     }
 }

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use zbus::{OwnedObjectPath, OwnedVariant, Variant};
 
@@ -86,27 +87,61 @@ impl Pinned {
         }
     }
 
+    pub(crate) fn contains(&self, entry: &EntryName, deadline: Deadline) -> Result<bool, KeystoreError> {
+        self.find(entry, deadline).map(|item| item.is_some())
+    }
+
     /// The names of all entries of a service, sorted; a name that several entries have comes once.
     pub(crate) fn list(&self, service: &str, deadline: Deadline) -> Result<Vec<EntryName>, KeystoreError> {
+        let mut names = self.names(service, |_| true, deadline)?;
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// The entries of a service whose user name begins with `prefix` and that were made at least `age` ago.
+    pub(crate) fn older_than(
+        &self,
+        age: Duration,
+        service: &str,
+        prefix: &str,
+        deadline: Deadline,
+    ) -> Result<Vec<EntryName>, KeystoreError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let old = |created: Option<u64>| {
+            created.is_some_and(|created| created.saturating_add(age.as_secs()) <= now)
+        };
+        let mut names = self.names(service, old, deadline)?;
+        names.retain(|name| name.username().starts_with(prefix));
+        Ok(names)
+    }
+
+    /// The names of a service's entries whose time of creation (seconds since 1970) is `wanted`.
+    fn names(
+        &self,
+        service: &str,
+        wanted: impl Fn(Option<u64>) -> bool,
+        deadline: Deadline,
+    ) -> Result<Vec<EntryName>, KeystoreError> {
         let step = "listing the entries";
         let mut names = Vec::new();
         for item in self.search(HashMap::from([("service", service)]), deadline)? {
-            let get = (PROPERTIES, "Get");
-            let answer: Result<(OwnedVariant,), _> =
-                self.call(item.as_str(), get, &(ITEM, "Attributes"), deadline);
-            let attributes = match answer {
-                Ok((value,)) => HashMap::<String, String>::try_from(value)
-                    .map_err(|_| fault(step, "attributes that are none"))?,
+            let answer = self.call(item.as_str(), (PROPERTIES, "GetAll"), &(ITEM,), deadline);
+            let (mut properties,): (HashMap<String, OwnedVariant>,) = match answer {
+                Ok(properties) => properties,
                 Err(BusError::Refused(name)) if is_vanished(&name) => continue,
                 Err(error) => return Err(self.failure(step, error)),
             };
+            let created = properties.get("Created").and_then(|value| u64::try_from(value).ok());
+            let attributes = properties.remove("Attributes").map(HashMap::<String, String>::try_from);
+            let Some(Ok(attributes)) = attributes else {
+                return Err(fault(step, "attributes that are none"));
+            };
             // Entries of other programs may have no user name, or one that is no name for us.
-            if let Some(username) = attributes.get("username") {
+            if let Some(username) = attributes.get("username").filter(|_| wanted(created)) {
                 names.extend(EntryName::new(service, username.as_str()).ok());
             }
         }
-        names.sort();
-        names.dedup();
         Ok(names)
     }
 

@@ -1,0 +1,105 @@
+//! The other side in the keystore's tests: a process of its own, started by them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a helper of tests: it panics, and prints for them"
+)]
+
+#[cfg(target_os = "linux")]
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["rogue", record] => linux::rogue(record),
+        ["probe", step, signal] => linux::probe(step.parse().unwrap(), signal),
+        ["contend", own, rounds] => linux::contend(own, rounds.parse().unwrap()),
+        ["get", service, username] => linux::get(service, username),
+        ["hardened"] => linux::hardened(),
+        other => panic!("no such role: {other:?}"),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::io::Write as _;
+    use std::pin::Pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use entrabot_keystore::{Allowlist, Candidate, EntryName, Keystore, SecretBytes};
+    use rustix::process::{Signal, getpid, kill_process};
+    use zbus::export::futures_core::Stream as _;
+    use zbus::fdo::RequestNameFlags;
+
+    fn open() -> Keystore {
+        Candidate::detect().unwrap().validate(&Allowlist::default()).unwrap()
+    }
+
+    /// Waits in the queue for the provider's name, and writes down every call that it receives.
+    pub(super) fn rogue(record: &str) {
+        let mut record = std::fs::File::options().create(true).append(true).open(record).unwrap();
+        zbus::block_on(async {
+            let connection = zbus::Connection::session().await.unwrap();
+            let mut messages = Box::pin(zbus::MessageStream::from(&connection));
+            let reply = connection
+                .request_name_with_flags("org.freedesktop.secrets", RequestNameFlags::empty())
+                .await
+                .unwrap();
+            println!("{reply:?}");
+            loop {
+                let message =
+                    std::future::poll_fn(|context| Pin::new(&mut messages).poll_next(context)).await;
+                let message = message.unwrap().unwrap();
+                if message.message_type() == zbus::message::Type::MethodCall {
+                    writeln!(record, "{}", message.header().member().unwrap()).unwrap();
+                }
+            }
+        });
+    }
+
+    /// Probes, and gets a signal between the guard and the act of the given operation.
+    pub(super) fn probe(step: usize, signal: &str) {
+        let signal = match signal {
+            "KILL" => Signal::KILL,
+            "TERM" => Signal::TERM,
+            "INT" => Signal::INT,
+            other => panic!("no such signal here: {other}"),
+        };
+        let keystore = open();
+        let operations = AtomicUsize::new(0);
+        keystore.between_guard_and_act(move || {
+            if operations.fetch_add(1, Ordering::SeqCst) + 1 == step {
+                kill_process(getpid(), signal).unwrap();
+            }
+        });
+        println!("{:?}", keystore.sanity_probe().map(|report| report.stored_bytes()));
+    }
+
+    /// Writes its own value to the one entry that others write to, and reads some writer's whole value each time.
+    pub(super) fn contend(own: &str, rounds: usize) {
+        let keystore = open();
+        let entry = EntryName::new("entrabot-test", "contended").unwrap();
+        for _ in 0..rounds {
+            keystore.put(&entry, &SecretBytes::new(own.repeat(500).into_bytes())).unwrap();
+            let read = keystore.get(&entry).unwrap();
+            let first = read.expose()[0];
+            assert!(read.expose().len() == 500 && read.expose().iter().all(|byte| *byte == first));
+        }
+    }
+
+    pub(super) fn get(service: &str, username: &str) {
+        let value = open().get(&EntryName::new(service, username).unwrap()).unwrap();
+        std::io::stdout().write_all(value.expose()).unwrap();
+    }
+
+    /// Says what a debugger, and the kernel on a crash, may do to this process.
+    pub(super) fn hardened() {
+        entrabot_keystore::harden_process().unwrap();
+        let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        let dumpable = rustix::process::dumpable_behavior().unwrap();
+        println!("{} {dumpable:?}", core.split_whitespace().skip(4).take(2).collect::<Vec<_>>().join(" "));
+    }
+}
