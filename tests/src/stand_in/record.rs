@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::Role;
@@ -28,9 +28,11 @@ pub struct RecordedRequest {
     pub path: String,
     /// The query as sent, without the `?`.
     pub query: String,
-    /// Header names and values in the order sent.
+    /// Header names and values in the order sent; an object in the file.
+    #[serde(serialize_with = "as_object")]
     pub headers: Vec<(String, String)>,
-    /// The fields of a form body in the order sent.
+    /// The fields of a form body in the order sent; an object in the file.
+    #[serde(serialize_with = "as_optional_object")]
     pub form: Option<Vec<(String, String)>>,
     /// The body when it is JSON.
     pub json: Option<Value>,
@@ -122,6 +124,20 @@ impl Recorder {
     /// Forgets what is in memory; the file keeps it.
     pub(crate) fn clear(&self) {
         self.inner.lock().expect("no holder of this lock panics").0.clear();
+    }
+}
+
+fn as_object<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
+}
+
+fn as_optional_object<S: Serializer>(
+    pairs: &Option<Vec<(String, String)>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match pairs {
+        Some(pairs) => as_object(pairs, serializer),
+        None => serializer.serialize_none(),
     }
 }
 

@@ -257,13 +257,12 @@ impl Builder {
         if runs.iter().all(|run| run.text.is_empty()) {
             return;
         }
-        if self.in_cell {
-            if let Some(cell) =
+        if self.in_cell
+            && let Some(cell) =
                 self.table.as_mut().and_then(|rows| rows.last_mut()).and_then(|row| row.last_mut())
-            {
-                cell.paragraphs.push(runs);
-                return;
-            }
+        {
+            cell.paragraphs.push(runs);
+            return;
         }
         let block = match (self.heading, self.lists.last()) {
             (Some(level), _) => Block::Heading { level, runs },

@@ -85,7 +85,7 @@ pub(super) fn created(context: &mut Context<'_>, kind: Kind, mut body: Value) ->
         members.retain(|name, _| !name.starts_with('_'));
         members.insert("@odata.context".into(), json!(format!("{}/v1.0/$metadata", context.base())));
     }
-    for key in body["keyCredentials"].as_array_mut().into_iter().flatten() {
+    for key in body.get_mut("keyCredentials").and_then(Value::as_array_mut).into_iter().flatten() {
         key["key"] = Value::Null;
     }
     Ok(Answer::json(201, &body))

@@ -587,13 +587,13 @@ struct Bits {
 impl Bits {
     fn put(&mut self, value: u32, count: u32) {
         for bit in 0..count {
-            if self.used % 8 == 0 {
+            if self.used.is_multiple_of(8) {
                 self.bytes.push(0);
             }
-            if value >> bit & 1 == 1 {
-                if let Some(last) = self.bytes.last_mut() {
-                    *last |= 1 << (self.used % 8);
-                }
+            if value >> bit & 1 == 1
+                && let Some(last) = self.bytes.last_mut()
+            {
+                *last |= 1 << (self.used % 8);
             }
             self.used += 1;
         }
