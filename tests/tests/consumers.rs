@@ -60,7 +60,7 @@ fn identity_alone_says_who_acts() {
 fn audit_alone_puts_a_call_on_record_and_verifies_it() {
     let directory = tempfile::tempdir().expect("a directory");
     let printed = succeeded(Command::new(build("audit")).arg(directory.path()).output().expect("it runs"));
-    assert_eq!(printed.trim(), "2 events, chain intact");
+    assert_eq!(printed.trim(), "4 events, chain intact");
 }
 
 #[test]

@@ -16,7 +16,8 @@ fn root() -> PathBuf {
 }
 
 fn cargo(arguments: &[&str]) -> String {
-    let output = Command::new(env!("CARGO")).args(arguments).current_dir(root()).output().expect("cargo runs");
+    let output =
+        Command::new(env!("CARGO")).args(arguments).current_dir(root()).output().expect("cargo runs");
     assert!(output.status.success(), "cargo {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("cargo prints UTF-8")
 }
@@ -47,7 +48,9 @@ fn edges_that_do_not_point_down(edges: &BTreeMap<String, BTreeSet<(String, Strin
             let ours = dependency.starts_with("entrabot-") || dependency == "xtask";
             // A crate may take itself with its test doubles switched on.
             let own_test_double = dependency == layer && kind == "dev";
-            if ours && !own_test_double && height(dependency) >= height(layer) || dependency == "entrabot-tests" {
+            if ours && !own_test_double && height(dependency) >= height(layer)
+                || dependency == "entrabot-tests"
+            {
                 wrong.push(format!("{layer} -> {dependency} ({kind})"));
             }
         }
@@ -83,13 +86,28 @@ fn the_check_sees_an_upward_a_sideways_and_a_test_edge() {
 #[test]
 fn nothing_below_the_door_speaks_http_or_oauth() {
     let forbidden = [
-        "reqwest", "hyper", "h2", "http", "rustls", "native-tls", "openssl", "oauth2", "ureq", "curl", "tokio-rustls",
-        "webpki", "rustls-webpki", "rmcp", "openidconnect",
+        "reqwest",
+        "hyper",
+        "h2",
+        "http",
+        "rustls",
+        "native-tls",
+        "openssl",
+        "oauth2",
+        "ureq",
+        "curl",
+        "tokio-rustls",
+        "webpki",
+        "rustls-webpki",
+        "rmcp",
+        "openidconnect",
     ];
     for package in ["entrabot-keystore", "entrabot-identity", "entrabot-audit"] {
         let tree = cargo(&["tree", "--package", package, "--edges", "normal,build", "--prefix", "none"]);
-        let found: Vec<_> =
-            tree.lines().filter(|line| forbidden.contains(&line.split(' ').next().unwrap_or_default())).collect();
+        let found: Vec<_> = tree
+            .lines()
+            .filter(|line| forbidden.contains(&line.split(' ').next().unwrap_or_default()))
+            .collect();
         assert!(tree.contains("entrabot-keystore"), "the tree was read");
         assert!(found.is_empty(), "{package} with default features pulls {found:?}");
     }
@@ -97,7 +115,8 @@ fn nothing_below_the_door_speaks_http_or_oauth() {
 
 #[test]
 fn one_tls_stack_and_no_openssl() {
-    let tree = cargo(&["tree", "--package", "entrabot-server", "--edges", "normal,build", "--prefix", "none"]);
+    let tree =
+        cargo(&["tree", "--package", "entrabot-server", "--edges", "normal,build", "--prefix", "none"]);
     let names: BTreeSet<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
     assert!(names.contains("rustls"), "the tree was read");
     for other in ["openssl", "openssl-sys", "native-tls", "ring", "boring", "rsa"] {
@@ -107,8 +126,15 @@ fn one_tls_stack_and_no_openssl() {
 
 #[test]
 fn the_stand_in_and_the_test_doubles_never_ship() {
-    let tree =
-        cargo(&["tree", "--package", "entrabot-server", "--edges", "normal,build,features", "--prefix", "none"]);
+    let tree = cargo(&[
+        "tree",
+        "--package",
+        "entrabot-server",
+        "--edges",
+        "normal,build,features",
+        "--prefix",
+        "none",
+    ]);
     assert!(tree.contains("entrabot-a365"), "the tree was read");
     for line in tree.lines() {
         assert!(!line.contains("entrabot-tests"), "{line}");
@@ -170,8 +196,15 @@ fn files_that_name(word: &str, directory: &Path) -> Vec<String> {
 
 #[test]
 fn every_package_takes_the_workspace_lints_and_forbids_unsafe_code() {
-    for package in ["crates/keystore", "crates/identity", "crates/audit", "crates/a365", "crates/server", "tests", "xtask"]
-    {
+    for package in [
+        "crates/keystore",
+        "crates/identity",
+        "crates/audit",
+        "crates/a365",
+        "crates/server",
+        "tests",
+        "xtask",
+    ] {
         let manifest = fs::read_to_string(root().join(package).join("Cargo.toml")).expect("a manifest");
         assert!(manifest.contains("[lints]\nworkspace = true"), "{package} takes the workspace's lints");
     }

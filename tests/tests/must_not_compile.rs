@@ -11,8 +11,10 @@ use rustc::{Diagnostic, Workspace};
 
 fn cases() -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/must_not_compile");
-    let mut cases: Vec<_> =
-        fs::read_dir(directory).expect("the cases are there").map(|entry| entry.expect("an entry").path()).collect();
+    let mut cases: Vec<_> = fs::read_dir(directory)
+        .expect("the cases are there")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
     cases.sort();
     cases
 }

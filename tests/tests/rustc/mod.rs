@@ -10,13 +10,13 @@ use serde_json::Value;
 
 /// An error of the compiler.
 #[derive(Debug)]
-pub struct Diagnostic {
-    pub code: String,
-    pub text: String,
+pub(crate) struct Diagnostic {
+    pub(crate) code: String,
+    pub(crate) text: String,
 }
 
 /// The library artifacts of the workspace, as `cargo test` built them.
-pub struct Workspace {
+pub(crate) struct Workspace {
     root: PathBuf,
     /// Package id → (crate name, library file).
     libraries: BTreeMap<String, (String, PathBuf)>,
@@ -25,8 +25,9 @@ pub struct Workspace {
 
 impl Workspace {
     /// Asks cargo for the libraries; after a test build they are all fresh.
-    pub fn built() -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lies in the workspace").to_owned();
+    pub(crate) fn built() -> Self {
+        let root =
+            Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lies in the workspace").to_owned();
         let messages = cargo(&root, &["test", "--workspace", "--no-run", "--message-format", "json"]);
         let mut libraries = BTreeMap::new();
         for line in messages.lines() {
@@ -53,7 +54,7 @@ impl Workspace {
     }
 
     /// The errors of a program that may use the product's crates.
-    pub fn compile(&self, source: &str) -> Vec<Diagnostic> {
+    pub(crate) fn compile(&self, source: &str) -> Vec<Diagnostic> {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let file = directory.path().join("case.rs");
         fs::write(&file, source).expect("the case is written");
@@ -62,9 +63,10 @@ impl Workspace {
     }
 
     /// The errors of a copy of a package's library with `source` added as one more module.
-    pub fn compile_inside(&self, package: &str, source: &str) -> Vec<Diagnostic> {
+    pub(crate) fn compile_inside(&self, package: &str, source: &str) -> Vec<Diagnostic> {
         let described = self.metadata["packages"].as_array().expect("packages");
-        let described = described.iter().find(|one| one["name"] == package).expect("a package of the workspace");
+        let described =
+            described.iter().find(|one| one["name"] == package).expect("a package of the workspace");
         let id = described["id"].as_str().expect("an id");
         let manifest = Path::new(described["manifest_path"].as_str().expect("a path"));
         let nodes = self.metadata["resolve"]["nodes"].as_array().expect("nodes");
@@ -82,7 +84,8 @@ impl Workspace {
             let (_, file) = self.libraries.get(dependency["pkg"].as_str()?)?;
             Some((dependency["name"].as_str()?.to_owned(), file.clone()))
         });
-        let features: Vec<_> = node["features"].as_array().expect("features").iter().filter_map(Value::as_str).collect();
+        let features: Vec<_> =
+            node["features"].as_array().expect("features").iter().filter_map(Value::as_str).collect();
         self.rustc(&library, "lib", externs, directory.path(), &features)
     }
 
@@ -94,7 +97,8 @@ impl Workspace {
         out: &Path,
         features: &[&str],
     ) -> Vec<Diagnostic> {
-        let dependencies = self.libraries.values().next().expect("libraries").1.parent().expect("a directory");
+        let dependencies =
+            self.libraries.values().next().expect("libraries").1.parent().expect("a directory");
         let mut command = Command::new("rustc");
         command
             .args(["--edition", "2024", "--error-format", "json", "--emit", "metadata", "--crate-type", kind])
