@@ -6,11 +6,11 @@
 //! bypass in the product. It never ships: no product crate depends on this package.
 //!
 //! [`https`] is a second opinion on it that shares no code with the product: a small client, and the
-//! three hops by hand. [`python`] holds the clients that other people wrote. [`mcp`] is a real MCP
+//! three hops by hand. [`peers`] holds the clients that other people wrote. [`mcp`] is a real MCP
 //! client (rmcp's) that starts a server over stdio and plays a script.
 #![forbid(unsafe_code)]
 
 pub mod https;
 pub mod mcp;
-pub mod python;
+pub mod peers;
 pub mod stand_in;

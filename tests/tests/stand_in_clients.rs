@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use entrabot_tests::https::ReadyAgent;
-use entrabot_tests::python::Python;
+use entrabot_tests::peers::{Node, Python};
 use entrabot_tests::stand_in::{Options, RecordedRequest, StandIn};
 use serde_json::{Value, json};
 
@@ -26,6 +26,26 @@ token = user.acquire_token_by_user_federated_identity_credential(
 silent = user.acquire_token_silent([info["resource"] + "/.default"], account=user.get_accounts()[0])
 wrong = blueprint.acquire_token_for_client(exchange, fmi_path="11111111-2222-3333-4444-555555555555")
 print(json.dumps({"token": token, "silent": silent, "wrong": wrong}))
+"#;
+
+const MSAL_NODE: &str = r#"
+import { readFileSync } from "node:fs";
+import { ConfidentialClientApplication } from "@azure/msal-node";
+const info = JSON.parse(process.argv[1]);
+const host = new URL(info.authority_base).host;
+const app = (clientId, credential) => new ConfidentialClientApplication({ auth: {
+    clientId, authority: `${info.authority_base}/${info.tenant_id}`, knownAuthorities: [host], ...credential } });
+const exchange = { scopes: ["api://AzureADTokenExchange/.default"] };
+const thumbprintSha256 = Buffer.from(info.blueprint_cert_thumbprint, "base64url").toString("hex");
+const privateKey = readFileSync(info.blueprint_key_pem, "utf8");
+const t1 = await app(info.blueprint_app_id, { clientCertificate: { thumbprintSha256, privateKey } })
+    .acquireTokenByClientCredential({ ...exchange, fmiPath: info.agent_id });
+const agent = app(info.agent_id, { clientAssertion: t1.accessToken });
+const t2 = await agent.acquireTokenByClientCredential(exchange);
+const token = await agent.acquireTokenByUserFederatedIdentityCredential({
+    scopes: [`${info.resource}/.default`],
+    assertion: t2.accessToken, userObjectId: info.agent_user_id });
+console.log(JSON.stringify({ token: token.accessToken, account: token.account?.username, scopes: token.scopes }));
 "#;
 
 const READ_DOCX: &str = r#"
@@ -88,6 +108,25 @@ fn msal_python_runs_the_three_hops() -> io::Result<()> {
     for post in &posts {
         assert_eq!(post.header("x-client-sku"), Some("MSAL.Python"));
     }
+    Ok(())
+}
+
+#[test]
+#[ignore = "long: needs node and npm"]
+fn msal_node_runs_the_three_hops() -> io::Result<()> {
+    let node = Node::ready(target())?;
+    let cloud = StandIn::start(Options::default());
+    let info = serde_json::to_string(cloud.info()).map_err(io::Error::other)?;
+    let ca = cloud.info().ca_bundle.display().to_string();
+    let output = node.run(MSAL_NODE, &[&info], &[("NODE_EXTRA_CA_CERTS", &ca)])?;
+    let said: Value = serde_json::from_str(&output).map_err(io::Error::other)?;
+    assert!(said["token"].is_string(), "{said}");
+    assert_eq!(said["account"], cloud.info().agent_upn.as_str());
+    // Telemetry and the request id come in the body and in the query, and are tolerated.
+    let requests = cloud.requests();
+    let third = requests.iter().find(|request| request.hop() == Some(3)).expect("hop 3 was made");
+    assert_eq!(third.field("x-client-SKU"), Some("msal.js.node"));
+    assert!(third.query.starts_with("client-request-id="));
     Ok(())
 }
 

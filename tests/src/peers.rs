@@ -1,4 +1,4 @@
-//! A Python environment with other people's clients, below the target directory.
+//! Other people's clients, installed below the target directory from their registries, pinned.
 
 use std::fs::{self, File};
 use std::io;
@@ -7,6 +7,8 @@ use std::process::{Command, Output};
 
 /// The packages, pinned: what the captured wire forms were made with.
 const PACKAGES: &[&str] = &["msal==1.39.0", "python-docx==1.2.0"];
+
+const MSAL_NODE: &str = "@azure/msal-node@7.2.3";
 
 /// A virtual environment that holds [`PACKAGES`].
 #[derive(Debug)]
@@ -51,10 +53,51 @@ impl Python {
     }
 }
 
+/// A Node program's home with `@azure/msal-node`.
+#[derive(Debug)]
+pub struct Node {
+    home: PathBuf,
+}
+
+impl Node {
+    /// Installs the package below `target`, once: other test processes wait for it.
+    ///
+    /// # Errors
+    /// When `node` (20 or later) or `npm` is missing or the package cannot be had.
+    pub fn ready(target: &Path) -> io::Result<Self> {
+        let home = target.join("node-peers");
+        fs::create_dir_all(&home)?;
+        let lock = File::create(target.join("node-peers.lock"))?;
+        lock.lock()?;
+        let done = home.join("packages.txt");
+        if !fs::read_to_string(&done).is_ok_and(|present| present == MSAL_NODE) {
+            fs::write(home.join("package.json"), r#"{"private": true, "type": "module"}"#)?;
+            run(Command::new("npm")
+                .args(["install", "--silent", "--no-audit", "--no-fund", MSAL_NODE])
+                .current_dir(&home))?;
+            fs::write(done, MSAL_NODE)?;
+        }
+        Ok(Self { home })
+    }
+
+    /// Runs a program text with arguments; its stdout when it succeeds.
+    ///
+    /// # Errors
+    /// When it fails; the error holds its stderr.
+    pub fn run(&self, program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> io::Result<String> {
+        let mut command = Command::new("node");
+        command.args(["--input-type=module", "-e", program, "--"]).args(arguments).current_dir(&self.home);
+        command.envs(environment.iter().copied());
+        String::from_utf8(run(&mut command)?.stdout).map_err(io::Error::other)
+    }
+}
+
 fn run(command: &mut Command) -> io::Result<Output> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|error| {
-        io::Error::other(format!("{name} cannot be run ({error}); install python3 and python3-venv"))
+        io::Error::other(format!(
+            "{name} cannot be run ({error}); the tests need python3 with venv, the long ones node and npm"
+        ))
     })?;
     if output.status.success() {
         return Ok(output);
