@@ -1,0 +1,164 @@
+//! What can be typed after `entrabot`, and where each command goes.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands;
+use crate::failure::Failure;
+
+/// An agent with its own Microsoft Entra identity: an MCP server, and its command line.
+#[derive(Debug, Parser)]
+#[command(name = "entrabot", version, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Answer in JSON, errors included
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve MCP over stdin and stdout
+    Serve,
+    /// Check every precondition, each with its remedy
+    Doctor,
+    /// Sign in and say who acts
+    Whoami,
+    /// Say what is set up, without touching keyring or network
+    Status,
+    /// Settings
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Tokens
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Make one audited call of a Work IQ tool
+    Call(commands::call::CallArgs),
+    /// Say what the configured Work IQ servers offer
+    Tools {
+        /// Only this server
+        server: Option<String>,
+    },
+    /// The tooling manifest
+    #[command(subcommand)]
+    Manifest(ManifestCommand),
+    /// Guarded access to the OS keyring
+    #[command(subcommand)]
+    Keystore(KeystoreCommand),
+    /// The audit log
+    #[command(subcommand)]
+    Audit(commands::audit::AuditCommand),
+    /// Print a completion script
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Every setting in effect and where it came from, redacted
+    Show,
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Mint a token through the real hops and report on each; the token itself is never shown
+    Check {
+        /// The scope to ask for
+        #[arg(long, value_name = "SCOPE")]
+        resource: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ManifestCommand {
+    /// Check a ToolingManifest.json offline
+    Lint {
+        /// The manifest
+        file: std::path::PathBuf,
+    },
+}
+
+/// Names an entry.
+#[derive(Debug, Args)]
+pub(crate) struct Entry {
+    /// The service, e.g. entrabot
+    pub(crate) service: String,
+    /// The user name, e.g. blueprint-private-key
+    pub(crate) username: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeystoreCommand {
+    /// Write an entry's bytes to stdout
+    Get {
+        #[command(flatten)]
+        entry: Entry,
+        /// Also to a terminal
+        #[arg(long)]
+        reveal: bool,
+    },
+    /// Store what is on stdin, byte for byte
+    Set {
+        #[command(flatten)]
+        entry: Entry,
+    },
+    /// Remove an entry
+    Delete {
+        #[command(flatten)]
+        entry: Entry,
+    },
+    /// List the names of a service's entries
+    List {
+        /// The service
+        service: String,
+        /// Only this user name
+        username: Option<String>,
+    },
+    /// Store a random value, read it back on a new connection, remove it
+    Probe,
+}
+
+/// For whom a record of `audit append` speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AttributionArg {
+    /// The agent; fails when nobody can be named
+    #[default]
+    Agent,
+    /// A person whose token acted
+    DelegatedHuman,
+    /// Nobody yet
+    None,
+}
+
+impl Cli {
+    /// Runs the command; the number is the exit code where it is not a failure's.
+    pub(crate) fn run(self) -> Result<u8, Failure> {
+        let json = self.json;
+        match self.command {
+            Command::Serve => commands::serve(),
+            Command::Doctor => commands::doctor::run(json),
+            Command::Whoami => commands::whoami::whoami(json),
+            Command::Status => commands::whoami::status(json),
+            Command::Config(ConfigCommand::Show) => commands::config::show(json),
+            Command::Token(TokenCommand::Check { resource }) => {
+                commands::token::check(resource.as_deref(), json)
+            }
+            Command::Call(call) => commands::call::call(call),
+            Command::Tools { server } => commands::call::tools(server.as_deref(), json),
+            Command::Manifest(ManifestCommand::Lint { file }) => commands::manifest::lint(&file, json),
+            Command::Keystore(command) => match command {
+                KeystoreCommand::Get { entry, reveal } => commands::keystore::get(entry, reveal),
+                KeystoreCommand::Set { entry } => commands::keystore::set(entry, json),
+                KeystoreCommand::Delete { entry } => commands::keystore::delete(entry, json),
+                KeystoreCommand::List { service, username } => {
+                    commands::keystore::list(&service, username, json)
+                }
+                KeystoreCommand::Probe => commands::keystore::probe(json),
+            },
+            Command::Audit(command) => commands::audit::run(command, json),
+            Command::Completions { shell } => commands::completions(shell),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! One module for each command. They print through `terminal` and end in a `Failure`, or in an exit code that says no.
+
+pub(crate) mod audit;
+pub(crate) mod call;
+pub(crate) mod config;
+pub(crate) mod doctor;
+pub(crate) mod keystore;
+pub(crate) mod manifest;
+pub(crate) mod token;
+pub(crate) mod whoami;
+
+use clap::CommandFactory;
+use entrabot_identity::Config;
+
+use crate::failure::Failure;
+use crate::{serve as server, terminal};
+
+/// The answer of a command is yes.
+const YES: u8 = 0;
+/// The answer of a command is no: a check failed, a log was tampered with.
+const NO: u8 = 1;
+
+pub(crate) fn serve() -> Result<u8, Failure> {
+    server::over_stdio(Config::from_env()?)?;
+    Ok(YES)
+}
+
+pub(crate) fn completions(shell: clap_complete::Shell) -> Result<u8, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut crate::cli::Cli::command(), "entrabot", &mut script);
+    terminal::bytes(&script)?;
+    Ok(YES)
+}
+
+/// The settings, with what is odd about them said on stderr.
+fn config() -> Result<Config, Failure> {
+    let config = Config::from_env()?;
+    for warning in config.warnings() {
+        terminal::note(&format!("warning: {}", crate::failure::cleaned(warning)));
+    }
+    Ok(config)
+}
+
+/// A runtime for a command that waits for the network.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::io("start the runtime", &error))
+}

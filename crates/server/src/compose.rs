@@ -1,0 +1,105 @@
+//! The composition root: the one place where the parts are put together.
+//!
+//! Everything is made when it is first needed. A server starts, and says who it is, without an audit directory, a
+//! manifest or a keyring; what then needs one is refused by its name, and tried again at the next call.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use entrabot_a365::{A365Error, WorkIqProvider};
+use entrabot_audit::{AuditError, AuditLog, AuditOptions};
+use entrabot_identity::{Attribute, AttributionChain, Config, Egress, Session, TokenSource};
+
+use crate::failure::Failure;
+use crate::sign_in::SignIn;
+
+/// What commands and the MCP server work with. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Arc<Config>,
+    session: Arc<Session>,
+    egress: Egress,
+    sign_in: Arc<SignIn>,
+    who: Arc<dyn Attribute>,
+    audit: Mutex<Option<AuditLog>>,
+    provider: Mutex<Option<WorkIqProvider>>,
+}
+
+impl Parts {
+    /// # Errors
+    /// The CA bundle of the settings cannot be read.
+    pub(crate) fn new(config: Config) -> Result<Self, Failure> {
+        let config = Arc::new(config);
+        let session = Arc::new(Session::new());
+        let egress = Egress::from_config(&config)?;
+        let sign_in = Arc::new(SignIn::new(Arc::clone(&config), Arc::clone(&session), egress.clone()));
+        let who = Arc::new(AttributionChain::new(&config, Arc::clone(&session)));
+        Ok(Self {
+            inner: Arc::new(Inner {
+                config,
+                session,
+                egress,
+                sign_in,
+                who,
+                audit: Mutex::new(None),
+                provider: Mutex::new(None),
+            }),
+        })
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.inner.session
+    }
+
+    pub(crate) fn sign_in(&self) -> &Arc<SignIn> {
+        &self.inner.sign_in
+    }
+
+    /// The audit log, opened at the first call that succeeds. Blocks.
+    ///
+    /// # Errors
+    /// The log cannot be written to; nothing may be done.
+    pub(crate) fn audit(&self) -> Result<AuditLog, AuditError> {
+        let mut audit = self.inner.audit.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(audit) = &*audit {
+            return Ok(audit.clone());
+        }
+        let opened = AuditLog::open(audit_options(&self.inner.config), Arc::clone(&self.inner.who))?;
+        Ok(audit.insert(opened).clone())
+    }
+
+    /// The door to Work IQ. Blocks, because it opens the audit first.
+    ///
+    /// # Errors
+    /// As [`Parts::audit`]; the TLS client cannot be set up.
+    pub(crate) fn provider(&self) -> Result<WorkIqProvider, Failure> {
+        let audit = self.audit()?;
+        let mut provider = self.inner.provider.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(provider) = &*provider {
+            return Ok(provider.clone());
+        }
+        let tokens: Arc<dyn TokenSource> = Arc::clone(&self.inner.sign_in) as _;
+        let made = WorkIqProvider::new(&self.inner.config, audit, tokens, &self.inner.egress)
+            .map_err(|error: A365Error| Failure::from(error))?;
+        Ok(provider.insert(made).clone())
+    }
+
+    /// Seals what was written, if anything was. Blocks; waits for no call.
+    pub(crate) fn close_audit(&self) {
+        let audit = self.inner.audit.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(self.inner.provider.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(audit);
+    }
+}
+
+/// Where the log of these settings lies and how it is sealed.
+pub(crate) fn audit_options(config: &Config) -> AuditOptions {
+    AuditOptions::new(config.audit_dir(), config.data_dir())
+}

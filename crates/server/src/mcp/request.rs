@@ -1,0 +1,66 @@
+//! A call that has passed every check that needs nothing but the call itself.
+
+use entrabot_a365::InvalidArgument;
+use entrabot_a365::tools::{
+    AddWordComment, CreateWordDocument, GetFileMetadataByUrl, ReadBinaryFile, ReadTextFile, ReadWordDocument,
+    ReplyToWordComment,
+};
+use entrabot_audit::LogEntry;
+use rmcp::model::JsonObject;
+
+use super::arguments::Arguments;
+use super::audit_log;
+use super::tools::{ToolKind, ToolSpec};
+use crate::failure::Failure;
+
+/// One call, typed.
+#[derive(Debug)]
+pub(super) enum Request {
+    AddWordComment(AddWordComment),
+    AuditLog(LogEntry),
+    CreateWordDocument(CreateWordDocument),
+    GetFileMetadataByUrl(GetFileMetadataByUrl),
+    ReadBinaryFile(ReadBinaryFile),
+    ReadTextFile(ReadTextFile),
+    ReadWordDocument(ReadWordDocument),
+    ReplyToWordComment(ReplyToWordComment),
+    WhoAmI,
+}
+
+impl Request {
+    /// # Errors
+    /// `InvalidArgumentError`: nothing was done, asked or recorded.
+    pub(super) fn parse(tool: &ToolSpec, given: Option<JsonObject>) -> Result<Self, Failure> {
+        let arguments = Arguments::check(tool.arguments, given)?;
+        let arg = |name| arguments.get(name);
+        let request: Result<Self, InvalidArgument> = match tool.kind {
+            ToolKind::AddWordComment => {
+                AddWordComment::new(arg("drive_id"), arg("document_id"), arg("content"))
+                    .map(Self::AddWordComment)
+            }
+            ToolKind::CreateWordDocument => {
+                CreateWordDocument::new(arg("file_name"), arg("content_html")).map(Self::CreateWordDocument)
+            }
+            ToolKind::GetFileMetadataByUrl => {
+                GetFileMetadataByUrl::new(arg("url")).map(Self::GetFileMetadataByUrl)
+            }
+            ToolKind::ReadBinaryFile => {
+                ReadBinaryFile::new(arg("document_library_id"), arg("file_id")).map(Self::ReadBinaryFile)
+            }
+            ToolKind::ReadTextFile => {
+                ReadTextFile::new(arg("document_library_id"), arg("file_id")).map(Self::ReadTextFile)
+            }
+            ToolKind::ReadWordDocument => ReadWordDocument::new(arg("url")).map(Self::ReadWordDocument),
+            ToolKind::ReplyToWordComment => ReplyToWordComment::new(
+                arg("drive_id"),
+                arg("document_id"),
+                arg("comment_id"),
+                arg("content"),
+            )
+            .map(Self::ReplyToWordComment),
+            ToolKind::AuditLog => return audit_log::entry(&arguments).map(Self::AuditLog),
+            ToolKind::WhoAmI => Ok(Self::WhoAmI),
+        };
+        request.map_err(Failure::from)
+    }
+}

@@ -1,0 +1,86 @@
+//! Who acts: for the `whoami` tool and for `entrabot whoami`. No secrets, no tokens.
+
+use entrabot_identity::{AgentUserId, BlueprintAppId, Config, SessionState, SessionUser, TenantId};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::compose::Parts;
+
+/// The agent and the state of its sign-in.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct WhoAmI {
+    /// Always `entra_agent_identity`.
+    agent_type: &'static str,
+    blueprint_app_id: Option<String>,
+    /// The agent identity.
+    agent_id: Option<String>,
+    agent_upn: Option<String>,
+    /// The agent user's object id, else the agent identity's.
+    agent_object_id: Option<String>,
+    /// `not_configured` when there is none.
+    tenant_id: String,
+    /// `authenticated` or `not_authenticated`.
+    status: &'static str,
+    /// Why the last sign-in failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+    /// `loaded`, `not_configured` or `error`.
+    human_sponsor_status: &'static str,
+    identity_state: &'static str,
+    /// For whom the audit says that acts are: `agent`, `delegated-human` or `none`.
+    attribution_type: &'static str,
+    /// `agent_user`, `delegated` or `none`.
+    auth_mode: &'static str,
+    /// `public`, `usgov`, `usgov-dod` or `china`.
+    cloud: &'static str,
+    /// Whether every address is one of Microsoft's.
+    microsoft_cloud: bool,
+    /// The addresses that are not, as `SETTING=address`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    foreign_bases: Vec<String>,
+}
+
+/// Signs in first if the agent is not signed in; a failure is part of the answer.
+pub(crate) async fn who_am_i(parts: &Parts) -> WhoAmI {
+    let config = parts.config();
+    let failure = if config.skip_provisioning() { None } else { parts.sign_in().ensure().await.err() };
+    let session = parts.session().snapshot();
+    let authenticated = matches!(session.state, SessionState::AgentUser | SessionState::Delegated);
+    WhoAmI {
+        agent_type: "entra_agent_identity",
+        blueprint_app_id: config.blueprint_app_id().map(BlueprintAppId::to_string),
+        agent_id: config.agent_id().map(ToString::to_string),
+        agent_upn: config.agent_upn().map(str::to_owned),
+        agent_object_id: session
+            .user
+            .as_ref()
+            .map(|user| user.id().to_owned())
+            .or_else(|| config.agent_user_id().map(AgentUserId::to_string))
+            .or_else(|| config.agent_object_id().map(str::to_owned)),
+        tenant_id: config.tenant_id().map_or_else(|| "not_configured".to_owned(), TenantId::to_string),
+        status: if authenticated { "authenticated" } else { "not_authenticated" },
+        error: failure.as_ref().map(|failure| failure.message().to_owned()),
+        error_type: failure.as_ref().map(|failure| failure.error_type()),
+        hint: failure.as_ref().and_then(|failure| failure.hint().map(str::to_owned)),
+        human_sponsor_status: "not_configured",
+        identity_state: session.state.as_str(),
+        attribution_type: session.attribution.as_str(),
+        auth_mode: match session.user {
+            Some(SessionUser::Agent(_)) => "agent_user",
+            Some(SessionUser::Human(_)) => "delegated",
+            _ => "none",
+        },
+        cloud: config.cloud().as_str(),
+        microsoft_cloud: config.foreign_bases().is_empty(),
+        foreign_bases: foreign_bases(config),
+    }
+}
+
+/// The addresses that are not Microsoft's, as `SETTING=address`.
+pub(crate) fn foreign_bases(config: &Config) -> Vec<String> {
+    config.foreign_bases().iter().map(|(setting, base)| format!("{setting}={}", base.as_str())).collect()
+}

@@ -1,0 +1,63 @@
+//! Files and directories that only this user may touch, whatever the umask.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io;
+use std::path::Path;
+
+/// Makes a directory with mode 0700, and its parents. One that is there is tightened.
+pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let permissions = fs::metadata(path)?.permissions();
+        if permissions.mode() & 0o077 != 0 {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens a plain file with mode 0600; a link is not followed, and one that is there is tightened.
+pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options
+            .mode(0o600)
+            .custom_flags((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits() as i32);
+    }
+    let file = options.open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("not a plain file"));
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        if metadata.permissions().mode() & 0o077 != 0 {
+            file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        }
+    }
+    Ok(file)
+}
+
+/// Whether both describe one file.
+#[cfg(unix)]
+pub(crate) fn same_file(one: &Metadata, other: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// Whether both describe one file. Without inodes: whatever bears the name is taken for it.
+#[cfg(not(unix))]
+pub(crate) fn same_file(_: &Metadata, _: &Metadata) -> bool {
+    true
+}
+
+/// An exclusive lock, held until it is dropped.
+pub(crate) fn lock_exclusively(file: &File) -> io::Result<File> {
+    let held = file.try_clone()?;
+    held.lock()?;
+    Ok(held)
+}

@@ -1,0 +1,124 @@
+//! `entrabot serve`: the MCP server from its start to its end.
+//!
+//! It ends when the input ends, when the client closes our output, or at SIGTERM or SIGINT: no further request is
+//! taken, those in flight may finish, the audit is sealed, and the exit code is 0.
+
+use std::time::Duration;
+
+use entrabot_identity::Config;
+use rmcp::ServiceExt;
+use rmcp::service::{QuitReason, ServerInitializeError};
+use tokio_util::sync::CancellationToken;
+
+use crate::compose::Parts;
+use crate::failure::Failure;
+use crate::logging;
+use crate::mcp::{EntrabotServer, InFlight, foreign_bases};
+use crate::singleton::SingletonLock;
+use crate::stdio::StdioTransport;
+
+/// How long abandoned calls may take to close their spans.
+const CLOSING: Duration = Duration::from_millis(500);
+
+/// Serves MCP over stdio until it ends.
+///
+/// # Errors
+/// A setting is malformed, the Python original is running, or the runtime cannot be made.
+pub(crate) fn over_stdio(config: Config) -> Result<(), Failure> {
+    let _singleton = SingletonLock::share(config.data_dir())?;
+    logging::start(&config);
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    for base in foreign_bases(&config) {
+        tracing::warn!("not a Microsoft cloud: {base}");
+    }
+    let parts = Parts::new(config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::io("start the runtime", &error))?;
+    let result = runtime.block_on(serve(&parts));
+    // A read of stdin may still be pending; it must not keep the process.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    parts.close_audit();
+    tracing::info!("entrabot ended");
+    result
+}
+
+async fn serve(parts: &Parts) -> Result<(), Failure> {
+    let stop = CancellationToken::new();
+    let abandon = CancellationToken::new();
+    let in_flight = InFlight::default();
+    tokio::spawn(stop_at_signals(stop.clone()));
+    let (input, output) = rmcp::transport::io::stdio_pipes();
+    let transport = StdioTransport::start(input, output, stop, abandon.clone());
+    parts.sign_in().start();
+    open_audit_early(parts);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "entrabot serves MCP over stdio");
+    let service = EntrabotServer::new(parts.clone(), in_flight.clone());
+    match service.serve_with_ct(transport, abandon).await {
+        Ok(running) => match running.waiting().await {
+            Ok(QuitReason::JoinError(_)) | Err(_) => return Err(Failure::internal("the MCP connection")),
+            Ok(_) => {}
+        },
+        // The client left before it said anything: an end like any other.
+        Err(ServerInitializeError::ConnectionClosed(_) | ServerInitializeError::Cancelled) => {}
+        Err(error) => {
+            tracing::warn!(reason = kind(&error), "no MCP session came about");
+        }
+    }
+    if !in_flight.none(CLOSING).await {
+        tracing::warn!("a call did not stop in time; its span is left open");
+    }
+    Ok(())
+}
+
+/// The error itself may quote the client's message.
+fn kind(error: &ServerInitializeError) -> &'static str {
+    match error {
+        ServerInitializeError::ExpectedInitializeRequest(_) => "no initialize request",
+        ServerInitializeError::InitializeFailed(_) => "initialize failed",
+        ServerInitializeError::TransportError { .. } => "the client closed the connection",
+        _ => "the handshake failed",
+    }
+}
+
+/// Says at once, in the log, when the audit cannot be written: no call will be possible.
+fn open_audit_early(parts: &Parts) {
+    let parts = parts.clone();
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = parts.audit() {
+            let failure = Failure::from(error);
+            tracing::error!(
+                error = failure.message(),
+                error_type = failure.error_type(),
+                hint = failure.hint(),
+                "the audit log cannot be opened: every call will be refused"
+            );
+        }
+    });
+}
+
+#[cfg(unix)]
+async fn stop_at_signals(stop: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return tracing::warn!("signals cannot be handled; the system's defaults apply");
+    };
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+    }
+    stop.cancel();
+}
+
+#[cfg(not(unix))]
+async fn stop_at_signals(stop: CancellationToken) {
+    if tokio::signal::ctrl_c().await.is_ok() {
+        stop.cancel();
+    }
+}
