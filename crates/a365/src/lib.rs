@@ -1,20 +1,40 @@
 //! Work IQ (Agent 365) calls through one audited door.
+//!
+//! Each call is on record as `pending`, durably, before a token is fetched and before the first byte leaves; its
+//! outcome is on record before the caller sees it. A token goes only to an [`Endpoint`], which only the allowlist
+//! check makes. What comes back is taken for hostile: bounded, read strictly, and put in envelopes that it cannot
+//! leave before a model sees it.
+//!
+//! [`WorkIqProvider`] is the door; [`tools`] has entrabot's own seven tools in types.
 #![forbid(unsafe_code)]
 
+mod catalog;
+mod definitions;
 mod endpoint;
 mod error;
 mod manifest;
+mod message;
 mod provider;
 mod reply;
+mod schema;
+#[doc(hidden)]
+pub mod sse;
+mod strict_json;
 mod tool_call;
 pub mod tools;
 mod transport;
+mod xpia;
 
-pub use endpoint::{EgressAllowlist, Endpoint};
+pub use definitions::ToolDefinition;
+pub use endpoint::{EgressAllowlist, Endpoint, EndpointError};
 pub use entrabot_audit::{Diagnose, ErrorClass, Recorded, ServerName, ToolName};
-pub use error::{A365Error, InvalidArgument};
+pub use error::{A365Error, CallError, CallFailure, Fate, InvalidArgument};
+#[doc(hidden)]
+pub use manifest::lint_bytes;
 pub use manifest::{Finding, Server, Servers, Severity, lint_manifest};
 pub use provider::{Answered, WorkIqProvider};
-pub use reply::{Reply, ToolDefinition};
+pub use reply::Reply;
 pub use tool_call::ToolCall;
-pub use transport::{CallError, Transport};
+pub use transport::Transport;
+#[doc(hidden)]
+pub use xpia::envelope;

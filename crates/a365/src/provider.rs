@@ -1,10 +1,16 @@
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use entrabot_audit::{AuditLog, Recorded};
+use entrabot_audit::{AuditLog, Recorded, SettleError};
 use entrabot_identity::{Config, Egress, TokenSource};
 use serde_json::{Map, Value};
 
-use crate::{A365Error, Reply, ServerName, ToolCall, ToolDefinition, ToolName, Transport};
+use crate::catalog::KnownTool;
+use crate::definitions::ToolDefinition;
+use crate::error::CallFailure;
+use crate::manifest::ManifestSource;
+use crate::reply::Body;
+use crate::{A365Error, Reply, Server, ServerName, Servers, ToolCall, ToolName, Transport};
 
 /// A result and the ids under which its call is on record.
 #[derive(Debug)]
@@ -19,31 +25,62 @@ pub struct Answered<T = Reply> {
 /// The audited door: `pending` → token → call → outcome. Cheap to clone; clones share connections and caches.
 #[derive(Clone, Debug)]
 pub struct WorkIqProvider {
-    _audit: AuditLog,
-    _tokens: Arc<dyn TokenSource>,
-    _transport: Arc<Transport>,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    audit: AuditLog,
+    tokens: Arc<dyn TokenSource>,
+    transport: Transport,
+    manifest: ManifestSource,
+    /// Where each of entrabot's own tools was found last: address of the server, and the tool's name there.
+    routes: Mutex<HashMap<KnownTool, Route>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) server: ServerName,
+    pub(crate) tool: ToolName,
 }
 
 impl WorkIqProvider {
-    /// Touches no file and no network: the manifest is read at each call, so that a server starts without one.
+    /// Touches no file but the CA bundle and no network: the manifest is read at each call, so that a server starts
+    /// without one.
     ///
     /// # Errors
-    /// The operator's `ENTRABOT_A365_BASE` is no base, or the TLS client cannot be set up.
+    /// [`A365Error::Base`], [`A365Error::Setup`].
     pub fn new(
-        _config: &Config,
-        _audit: AuditLog,
-        _tokens: Arc<dyn TokenSource>,
-        _egress: &Egress,
+        config: &Config,
+        audit: AuditLog,
+        tokens: Arc<dyn TokenSource>,
+        egress: &Egress,
     ) -> Result<Self, A365Error> {
-        todo!("a365")
+        let transport = Transport::new(egress, config.data_dir(), config.xpia_wrap())?;
+        let manifest = ManifestSource::from_config(config)?;
+        Ok(Self { inner: Arc::new(Inner { audit, tokens, transport, manifest, routes: Mutex::default() }) })
     }
 
     /// One audited call of exactly this server and tool.
     ///
     /// # Errors
     /// See [`A365Error`]; the span is closed whatever happens, also when the future is dropped.
-    pub async fn call_tool(&self, _call: ToolCall) -> Result<Answered, A365Error> {
-        todo!("a365")
+    pub async fn call_tool(&self, call: ToolCall) -> Result<Answered, A365Error> {
+        let audit = self.inner.audit.clone();
+        // Durable on disk before anything leaves. It blocks, so not on the runtime; dropped while it runs, the
+        // permit it gives is dropped too, and that closes the span.
+        let permit = blocking(move || audit.permit(call)).await?;
+        let settled = self.inner.transport.send(permit, self.inner.tokens.as_ref()).await;
+        let recorded = settled.recorded();
+        match settled.into_result() {
+            Ok(reply) => Ok(Answered { reply, recorded }),
+            Err(SettleError::Failed(error)) => Err(A365Error::Call { error: Box::new(error), recorded }),
+            Err(SettleError::OutcomeLost { result, lost }) => {
+                Err(A365Error::OutcomeLost { result: Box::new(result), lost, recorded })
+            }
+            // The audit crate may learn new ways to fail; none of them is a success.
+            Err(_) => Err(A365Error::Setup { reason: "the audit log gave an unknown answer".into() }),
+        }
     }
 
     /// One audited call of any configured server's tool. The arguments are checked against the schema that the
@@ -53,18 +90,157 @@ impl WorkIqProvider {
     /// See [`A365Error`].
     pub async fn call(
         &self,
-        _server: &ServerName,
-        _tool: &ToolName,
-        _arguments: Map<String, Value>,
+        server: &ServerName,
+        tool: &ToolName,
+        arguments: Map<String, Value>,
     ) -> Result<Answered, A365Error> {
-        todo!("a365")
+        let server = self.server(server).await?;
+        self.call_tool(ToolCall::new(&server, tool.clone(), arguments).checked()).await
     }
 
     /// What a configured server offers (`tools/list`), on record like any call.
     ///
     /// # Errors
     /// See [`A365Error`].
-    pub async fn list_tools(&self, _server: &ServerName) -> Result<Answered<Vec<ToolDefinition>>, A365Error> {
-        todo!("a365")
+    pub async fn list_tools(&self, server: &ServerName) -> Result<Answered<Vec<ToolDefinition>>, A365Error> {
+        let server = self.server(server).await?;
+        let Answered { reply, recorded } = self.call_tool(ToolCall::list(&server)).await?;
+        Ok(Answered { reply: reply.definitions(), recorded })
+    }
+
+    /// Accepts the definitions that a server advertises now, after
+    /// [`CallFailure::DefinitionChanged`]: they are what its tools are held to from here on.
+    ///
+    /// # Errors
+    /// See [`A365Error`].
+    pub async fn trust(&self, server: &ServerName) -> Result<Answered<Vec<ToolDefinition>>, A365Error> {
+        let server = self.server(server).await?;
+        let Answered { reply, recorded } = self.call_tool(ToolCall::list(&server)).await?;
+        if let Body::Definitions(definitions) = reply.body() {
+            let call = ToolCall::list(&server);
+            self.inner
+                .transport
+                .trust(&call, definitions)
+                .await
+                .map_err(|error| A365Error::Call { error: Box::new(error), recorded })?;
+        }
+        Ok(Answered { reply: reply.definitions(), recorded })
+    }
+
+    /// The servers of the manifest, read now.
+    ///
+    /// # Errors
+    /// [`A365Error::ManifestNotFound`], [`A365Error::ManifestInvalid`].
+    pub async fn servers(&self) -> Result<Servers, A365Error> {
+        let manifest = self.inner.manifest.clone();
+        blocking(move || manifest.load()).await
+    }
+
+    async fn server(&self, name: &ServerName) -> Result<Server, A365Error> {
+        let servers = self.servers().await?;
+        servers.get(name).cloned().ok_or_else(|| A365Error::ServerNotConfigured { server: name.clone() })
+    }
+
+    /// One of entrabot's own tools, wherever and under whatever name it is offered. Each attempt is a call of its
+    /// own on record, under the server and the name that were really called.
+    pub(crate) async fn known(
+        &self,
+        tool: KnownTool,
+        arguments: Map<String, Value>,
+    ) -> Result<(Answered, Route), A365Error> {
+        let servers = self.servers().await?;
+        let mut candidates = self.candidates(tool, &servers);
+        if candidates.is_empty() {
+            let server = ServerName::parse(tool.servers()[0]).expect("the catalog's names are server names");
+            return Err(A365Error::ServerNotConfigured { server });
+        }
+        if let Some(route) = self.route(tool)
+            && let Some(at) = candidates.iter().position(|server| *server.name() == route.server)
+        {
+            let server = candidates.remove(at);
+            match self.attempt(&server, route.tool.clone(), &arguments).await {
+                Err(error) if is_unknown_tool(&error) => candidates.insert(at, server),
+                other => return other,
+            }
+        }
+        let mut last = None;
+        for server in candidates {
+            // The likeliest name first, without asking; what the server lists only where that is not there.
+            let first = ToolName::parse(tool.names()[0]).expect("the catalog's names are tool names");
+            match self.attempt(&server, first, &arguments).await {
+                Err(error) if is_unknown_tool(&error) => last = Some(error),
+                other => return self.remember(tool, other),
+            }
+            let Some(alias) = self.alias(tool, &server).await? else { continue };
+            match self.attempt(&server, alias, &arguments).await {
+                Err(error) if is_unknown_tool(&error) => last = Some(error),
+                other => return self.remember(tool, other),
+            }
+        }
+        Err(last.expect("there was a candidate, and it had no such tool"))
+    }
+
+    async fn attempt(
+        &self,
+        server: &Server,
+        tool: ToolName,
+        arguments: &Map<String, Value>,
+    ) -> Result<(Answered, Route), A365Error> {
+        let route = Route { server: server.name().clone(), tool: tool.clone() };
+        let answered = self.call_tool(ToolCall::new(server, tool, arguments.clone())).await?;
+        Ok((answered, route))
+    }
+
+    /// The name under which a server lists the tool.
+    async fn alias(&self, tool: KnownTool, server: &Server) -> Result<Option<ToolName>, A365Error> {
+        let Answered { reply, .. } = self.call_tool(ToolCall::list(server)).await?;
+        let Body::Definitions(definitions) = reply.body() else { return Ok(None) };
+        let offered = |name: &&&str| definitions.iter().any(|definition| definition.name == **name);
+        let known = tool.names().iter().find(offered).map(|name| (*name).to_owned());
+        let spelled_otherwise = || {
+            definitions
+                .iter()
+                .find(|definition| {
+                    tool.names().iter().any(|name| name.eq_ignore_ascii_case(&definition.name))
+                })
+                .map(|definition| definition.name.clone())
+        };
+        Ok(known.or_else(spelled_otherwise).and_then(|name| ToolName::parse(&name).ok()))
+    }
+
+    /// The configured servers that may offer the tool, the one to prefer first.
+    fn candidates(&self, tool: KnownTool, servers: &Servers) -> Vec<Server> {
+        tool.servers().iter().filter_map(|name| servers.find(name)).cloned().collect()
+    }
+
+    fn route(&self, tool: KnownTool) -> Option<Route> {
+        self.inner.routes.lock().unwrap_or_else(PoisonError::into_inner).get(&tool).cloned()
+    }
+
+    fn remember(
+        &self,
+        tool: KnownTool,
+        result: Result<(Answered, Route), A365Error>,
+    ) -> Result<(Answered, Route), A365Error> {
+        if let Ok((_, route)) = &result {
+            self.inner.routes.lock().unwrap_or_else(PoisonError::into_inner).insert(tool, route.clone());
+        }
+        result
+    }
+}
+
+fn is_unknown_tool(error: &A365Error) -> bool {
+    matches!(error.call_error().map(crate::CallError::failure), Some(CallFailure::UnknownTool))
+}
+
+/// Runs what blocks on a thread where it may.
+async fn blocking<T: Send + 'static, E: Into<A365Error> + Send + 'static>(
+    run: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, A365Error> {
+    match tokio::task::spawn_blocking(run).await {
+        Ok(result) => result.map_err(Into::into),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime is going down, and this future with it.
+        Err(_) => std::future::pending().await,
     }
 }

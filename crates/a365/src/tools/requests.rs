@@ -44,7 +44,10 @@ impl CreateWordDocument {
     /// `file_name` holds a path separator, a control character or more than 400 characters; `content_html` is blank
     /// or over 5 MB.
     pub fn new(file_name: &str, content_html: &str) -> Result<Self, InvalidArgument> {
-        Ok(Self { file_name: file_name_of("file_name", file_name)?, content_html: html("content_html", content_html)? })
+        Ok(Self {
+            file_name: file_name_of("file_name", file_name)?,
+            content_html: html("content_html", content_html)?,
+        })
     }
 }
 
@@ -174,7 +177,10 @@ fn https_url(argument: &'static str, text: &str) -> Result<String, InvalidArgume
     bounded(argument, text, MAX_URL_BYTES)?;
     let https = text.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("https://"));
     if !https || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err(InvalidArgument::new(argument, "must be an https URL without spaces or control characters"));
+        return Err(InvalidArgument::new(
+            argument,
+            "must be an https URL without spaces or control characters",
+        ));
     }
     let parsed = url::Url::parse(text).map_err(|_| InvalidArgument::new(argument, "is not a URL"))?;
     if !parsed.username().is_empty() || parsed.password().is_some() {
@@ -188,7 +194,10 @@ fn file_name_of(argument: &'static str, text: &str) -> Result<String, InvalidArg
         return Err(InvalidArgument::new(argument, "is longer than 400 characters"));
     }
     if text.chars().any(|c| c.is_control() || matches!(c, '/' | '\\')) || matches!(text, "." | "..") {
-        return Err(InvalidArgument::new(argument, "must be a name without path separators or control characters"));
+        return Err(InvalidArgument::new(
+            argument,
+            "must be a name without path separators or control characters",
+        ));
     }
     if !text.is_empty() && text.trim().is_empty() {
         return Err(InvalidArgument::new(argument, "is blank; leave it empty for an automatic name"));
@@ -245,7 +254,16 @@ mod tests {
     #[test]
     fn urls_are_https_without_userinfo_or_control_characters() {
         assert!(ReadWordDocument::new("https://contoso.sharepoint.com/x?d=w1&e=2#a").is_ok());
-        for bad in ["", " ", "http://h/", "https://u:p@h/", "https://h/\u{7}", "https://", "ftp://h", "https://h/a b"] {
+        for bad in [
+            "",
+            " ",
+            "http://h/",
+            "https://u:p@h/",
+            "https://h/\u{7}",
+            "https://",
+            "ftp://h",
+            "https://h/a b",
+        ] {
             assert!(ReadWordDocument::new(bad).is_err(), "{bad:?}");
         }
         assert!(ReadWordDocument::new(&format!("https://h/{}", "a".repeat(MAX_URL_BYTES))).is_err());
