@@ -34,16 +34,7 @@ fn a_value_goes_in_and_comes_out_and_goes() {
 fn any_bytes_up_to_64_kib_come_back_as_they_were() {
     let keyring = keyring(Mode::Encrypted);
     let keystore = open(&keyring).unwrap();
-    let values: [Vec<u8>; 7] = [
-        Vec::new(),
-        vec![0],
-        b"nul\0inside".to_vec(),
-        vec![0xff, 0xfe, 0x80],
-        "schlüssel\r\n".as_bytes().to_vec(),
-        (0..=255).collect(),
-        vec![0xa5; 64 << 10],
-    ];
-    for value in values {
+    for value in common::odd_values() {
         keystore.put(&entry("bytes"), &secret(value.clone())).unwrap();
         assert!(keystore.get(&entry("bytes")).unwrap().expose() == value, "{} bytes", value.len());
     }

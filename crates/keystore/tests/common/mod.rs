@@ -36,6 +36,21 @@ pub fn secret(bytes: impl Into<Vec<u8>>) -> SecretBytes {
     SecretBytes::new(bytes.into())
 }
 
+/// Values that a store of text, of C strings or of short blobs would not give back.
+pub fn odd_values() -> Vec<Vec<u8>> {
+    vec![
+        Vec::new(),
+        vec![0],
+        b"nul\0inside".to_vec(),
+        vec![0xff, 0xfe, 0x80],
+        "schlüssel\r\n\ttab <&>\u{1}\u{fffe}".as_bytes().to_vec(),
+        " leading and trailing space \n".as_bytes().to_vec(),
+        (0..=255).collect(),
+        vec![b'x'; 64 << 10],
+        vec![0xa5; 64 << 10],
+    ]
+}
+
 /// The refusal, which says what was found and what to do.
 #[track_caller]
 pub fn refusal<T: std::fmt::Debug>(result: Result<T, KeystoreError>) -> InsecureKeyringBackendError {

@@ -8,13 +8,14 @@ use super::guard::Pinned;
 use super::session::{ALGORITHM, KeyAgreement, Session};
 use crate::deadline::Deadline;
 use crate::error::{AmbiguousEntry, KeyringLocked, KeyringTimeout, ProviderFault, ProviderGone};
-use crate::{EntryName, KeystoreError, SecretBytes};
+use crate::{BackendId, EntryName, KeystoreError, SecretBytes};
 
 /// What Python's `keyring` puts on its items, and what libsecret-based tools show.
 const APPLICATION: &str = "Python keyring library";
 const SERVICE: &str = "org.freedesktop.Secret.Service";
 const COLLECTION: &str = "org.freedesktop.Secret.Collection";
 const ITEM: &str = "org.freedesktop.Secret.Item";
+const PROMPT: &str = "org.freedesktop.Secret.Prompt";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 const SERVICE_PATH: &str = "/org/freedesktop/secrets";
 
@@ -60,11 +61,7 @@ impl Pinned {
             let session = self.session(deadline)?;
             let (vector, sealed) =
                 session.seal(value).map_err(|_| fault(step, "the value cannot be encrypted"))?;
-            let kind = if std::str::from_utf8(value.expose()).is_ok() {
-                "text/plain"
-            } else {
-                "application/octet-stream"
-            };
+            let kind = content_type(value.expose());
             let secret = (object_path(session.path(), step)?, vector, sealed, kind);
             let Some(item) = found else { return self.create(entry, secret, deadline) };
             match self.call::<_, ()>(item.as_str(), (ITEM, "SetSecret"), &(secret,), deadline) {
@@ -80,7 +77,9 @@ impl Pinned {
         loop {
             let item = self.find(entry, deadline)?.ok_or(KeystoreError::NoEntry)?;
             match self.call::<_, (OwnedObjectPath,)>(item.as_str(), (ITEM, "Delete"), &(), deadline) {
-                Ok((prompt,)) => return self.no_prompt(&prompt),
+                Ok((prompt,)) => {
+                    return self.conclude(&prompt, || Ok(self.find(entry, deadline)?.is_none()), deadline);
+                }
                 Err(BusError::Refused(name)) if is_vanished(&name) => {}
                 Err(error) => return Err(self.failure(step, error)),
             }
@@ -194,7 +193,7 @@ impl Pinned {
             deadline,
         );
         let (_, prompt) = created.map_err(|error| self.failure("writing an entry", error))?;
-        self.no_prompt(&prompt)
+        self.conclude(&prompt, || Ok(self.find(entry, deadline)?.is_some()), deadline)
     }
 
     /// The collection's own word, read from the provider each time.
@@ -202,9 +201,40 @@ impl Pinned {
         if self.is_locked(deadline)? { Err(self.locked()) } else { Ok(()) }
     }
 
-    /// An answer that asks for a prompt did nothing yet, and nobody may be there to answer it.
-    fn no_prompt(&self, prompt: &OwnedObjectPath) -> Result<(), KeystoreError> {
-        if prompt.as_str() == "/" { Ok(()) } else { Err(self.locked()) }
+    /// An answer that names a prompt did nothing yet. Such a prompt is never called, for nobody may be there to answer
+    /// it and it may ask for a password: the collection counts as locked.
+    ///
+    /// KeePassXC is the exception. It answers every creation and deletion so, also in an unlocked database, where its
+    /// prompt asks for no password and, unless its user wants to confirm deletions, for nothing. Without the call it
+    /// would do nothing at all. So the call is made, with the deadline of the operation, and taken back after it.
+    fn conclude(
+        &self,
+        prompt: &OwnedObjectPath,
+        done: impl Fn() -> Result<bool, KeystoreError>,
+        deadline: Deadline,
+    ) -> Result<(), KeystoreError> {
+        let step = "waiting for KeePassXC to carry out the change";
+        if prompt.as_str() == "/" {
+            return Ok(());
+        }
+        if self.backend() != BackendId::KeePassXc || self.is_locked(deadline)? {
+            return Err(self.locked());
+        }
+        let () = self
+            .call(prompt.as_str(), (PROMPT, "Prompt"), &("",), deadline)
+            .map_err(|error| self.failure(step, error))?;
+        loop {
+            match done() {
+                Ok(true) => return Ok(()),
+                Ok(false) if !deadline.remaining().is_zero() => std::thread::sleep(Duration::from_millis(5)),
+                unfinished => {
+                    // Its dialog, if there is one, shall not stay behind.
+                    let soon = Deadline::within(Duration::from_millis(100));
+                    drop(self.call::<_, ()>(prompt.as_str(), (PROMPT, "Dismiss"), &(), soon));
+                    return unfinished.and(Err(KeyringTimeout { step }.into()));
+                }
+            }
+        }
     }
 
     fn session(&self, deadline: Deadline) -> Result<std::sync::Arc<Session>, KeystoreError> {
@@ -232,6 +262,16 @@ impl Pinned {
             BusError::Refused(name) if name == "org.freedesktop.Secret.Error.IsLocked" => self.locked(),
             BusError::Refused(name) => fault(step, &name),
         }
+    }
+}
+
+/// KeePassXC keeps text in XML, which holds no control characters and folds line ends; bytes it keeps as they are.
+fn content_type(value: &[u8]) -> &'static str {
+    let plain =
+        |c: char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}') || matches!(c, '\n' | '\t');
+    match std::str::from_utf8(value) {
+        Ok(text) if text.chars().all(plain) => "text/plain",
+        _ => "application/octet-stream",
     }
 }
 
