@@ -1,4 +1,4 @@
-//! The OS keyring behind an allowlist and a probe. It fails closed.
+#![doc = include_str!("../README.md")]
 #![deny(unsafe_code)] // `platform` alone may expect it, with a reason
 
 mod allowlist;

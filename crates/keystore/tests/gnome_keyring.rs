@@ -1,6 +1,6 @@
 //! What a keystore promises, on a real gnome-keyring.
 #![cfg(all(target_os = "linux", feature = "test-util"))]
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod common;
 
@@ -84,4 +84,49 @@ fn a_hardened_process_leaves_no_core() {
     let keyring = keyring(Mode::NoProvider);
     let output = peer(&keyring, &["hardened"]).output().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), "0 0 NotDumpable");
+}
+
+/// What an eavesdropper on the bus sees: no value, no prompt, and no call to the name that another could take over.
+#[test]
+fn on_the_bus_goes_no_value_no_prompt_and_nothing_to_the_well_known_name() {
+    for mode in [Mode::Encrypted, Mode::Locked] {
+        let keyring = keyring(mode);
+        let record = keyring.home().join("monitor");
+        let monitor = std::process::Command::new("dbus-monitor")
+            .arg("--session")
+            .envs(keyring.env())
+            .stdout(std::fs::File::create(&record).unwrap())
+            .spawn()
+            .unwrap();
+        let monitor = common::Peer(monitor);
+        let seen = |what: &str| {
+            let started = std::time::Instant::now();
+            while !std::fs::read_to_string(&record).unwrap().contains(what) {
+                assert!(started.elapsed() < std::time::Duration::from_secs(10), "the monitor sees no {what}");
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        };
+        seen("NameAcquired");
+        let keystore = open(&keyring).unwrap();
+        let sound = mode == Mode::Encrypted;
+        assert_eq!(keystore.put(&entry("a"), &secret("planted-secret-value")).is_ok(), sound);
+        assert_eq!(keystore.put(&entry("a"), &secret("planted-secret-value")).is_ok(), sound);
+        assert_eq!(keystore.get(&entry("a")).is_ok(), sound);
+        assert_eq!(keystore.sanity_probe().is_ok(), sound);
+        assert_eq!(keystore.delete(&entry("a")).is_ok(), sound);
+        // The last word, so that the record is complete when it is seen.
+        let marker = ["--session", "--type=signal", "/marker", "entrabot.test.Marker"];
+        let sent = std::process::Command::new("dbus-send").args(marker).envs(keyring.env()).status();
+        assert!(sent.unwrap().success());
+        seen("entrabot.test");
+        drop(monitor);
+
+        let record = std::fs::read_to_string(&record).unwrap();
+        for never in ["planted-secret-value", "member=Prompt", "member=Unlock", "string \"plain\""] {
+            assert!(!record.contains(never), "{never}");
+        }
+        assert!(!record.contains("destination=org.freedesktop.secrets"));
+        assert_eq!(record.contains("dh-ietf1024-sha256-aes128-cbc-pkcs7"), sound);
+        assert!(record.contains("interface=org.freedesktop.DBus.Properties; member=Get"));
+    }
 }

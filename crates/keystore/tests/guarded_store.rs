@@ -1,6 +1,6 @@
 //! A program on `keyring-core` that makes the guarded store its default is safe without another line.
 #![cfg(all(target_os = "linux", feature = "test-util"))]
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! Nothing that can be printed holds a secret.
 #![cfg(all(target_os = "linux", feature = "test-util"))]
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! The sanity probe on a real keyring: what it leaves behind, whatever happens in the middle.
 #![cfg(all(target_os = "linux", feature = "test-util"))]
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod common;
 

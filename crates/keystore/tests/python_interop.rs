@@ -1,6 +1,6 @@
 //! Python's `keyring` and we read, overwrite and delete each other's entries.
 #![cfg(all(target_os = "linux", feature = "test-util"))]
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod common;
 
