@@ -13,6 +13,7 @@ use crate::AuditError;
 use crate::journal::{Failed, Journal, MAX_WRITE};
 use crate::line::{Body, MAX_LINE, Record};
 use crate::locker::{Held, Locker, NotLocked};
+use crate::owners::Mark;
 use crate::storage::LogFile;
 use crate::time::{Clock, Day};
 
@@ -20,6 +21,9 @@ use crate::time::{Clock, Day};
 const OUTCOME_SYNC: Duration = Duration::from_millis(100);
 /// How many records may wait; more than that wait outside.
 const QUEUE: usize = 4096;
+/// A checkpoint is due after so many records, or so long after the first.
+const SEAL_RECORDS: u64 = 1000;
+const SEAL_INTERVAL: Duration = Duration::from_secs(60);
 /// The most lines of one commit.
 const BATCH: usize = 1024;
 
@@ -52,6 +56,26 @@ pub(crate) struct Engine {
     process: u32,
     /// Counts records for whoever seals the log.
     records: AtomicU64,
+    pulse: Mutex<Pulse>,
+    pulsed: Condvar,
+    mark: Mark,
+}
+
+/// What the one who seals waits for.
+#[derive(Debug, Default)]
+struct Pulse {
+    due: bool,
+    closing: bool,
+    /// Waits for the first record since the last checkpoint.
+    idle: bool,
+}
+
+/// Why a wait for the next checkpoint ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    Now,
+    /// For the last time.
+    Closing,
 }
 
 #[derive(Default)]
@@ -116,14 +140,67 @@ impl Engine {
             deadline,
             process: std::process::id(),
             records: AtomicU64::new(0),
+            pulse: Mutex::default(),
+            pulsed: Condvar::new(),
+            mark: Mark::new(),
         }
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {
         &*self.clock
     }
+    /// Ends the ids of this process's calls.
+    pub(crate) fn mark(&self) -> Mark {
+        self.mark
+    }
     pub(crate) fn records(&self) -> u64 {
         self.records.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, more: u64, rolled: bool) {
+        let before = self.records.fetch_add(more, Ordering::Relaxed);
+        let full = before / SEAL_RECORDS != (before + more) / SEAL_RECORDS;
+        // The one who seals looks at the counter before it goes idle, under this lock.
+        let mut pulse = lock(&self.pulse);
+        pulse.due |= rolled || full;
+        if pulse.due || pulse.idle {
+            self.pulsed.notify_all();
+        }
+    }
+
+    /// Waits until a checkpoint is due: so many records or so long after the first one that `sealed` does not count,
+    /// or when a day has ended, or at the end.
+    pub(crate) fn wait_until_due(&self, sealed: u64) -> Due {
+        let mut pulse = lock(&self.pulse);
+        let mut until: Option<Instant> = None;
+        loop {
+            if pulse.closing {
+                return Due::Closing;
+            }
+            let unsealed = self.records() != sealed;
+            if unsealed && std::mem::take(&mut pulse.due) {
+                return Due::Now;
+            }
+            pulse = match (unsealed, until) {
+                (false, _) => {
+                    pulse.idle = true;
+                    let mut pulse = self.pulsed.wait(pulse).unwrap_or_else(PoisonError::into_inner);
+                    pulse.idle = false;
+                    pulse
+                }
+                (true, Some(time)) => {
+                    let left = time.saturating_duration_since(Instant::now());
+                    if left == Duration::ZERO {
+                        return Due::Now;
+                    }
+                    self.pulsed.wait_timeout(pulse, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+                (true, None) => {
+                    until = Some(Instant::now() + SEAL_INTERVAL);
+                    pulse
+                }
+            };
+        }
     }
     pub(crate) fn take_notices(&self) -> Vec<String> {
         lock(&self.journal).take_notices()
@@ -297,7 +374,7 @@ impl Engine {
             }
         };
         let number = self.written.fetch_add(1, Ordering::AcqRel) + 1;
-        self.records.fetch_add(records.len() as u64, Ordering::Relaxed);
+        self.count(records.len() as u64, written.rolled);
         let mut queue = lock(&self.queue);
         queue.unsynced = Some((number, Arc::clone(&written.file), written.name.clone()));
         if queue.background_sleeps {
@@ -469,6 +546,12 @@ impl Engine {
     pub(crate) fn close(&self) {
         lock(&self.queue).closing = true;
         self.wake.notify_all();
+    }
+
+    /// Lets the one who seals do so for the last time.
+    pub(crate) fn close_sealing(&self) {
+        lock(&self.pulse).closing = true;
+        self.pulsed.notify_all();
     }
 }
 

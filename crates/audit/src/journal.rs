@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 
 use crate::AuditError;
-use crate::chain::{GENESIS, Hash, extend, prev_of, sha256};
+use crate::chain::{GENESIS, extend, prev_of, sha256};
 use crate::disk::check_owner;
 use crate::error::{ClockStepped, LogShrunk};
 use crate::line::{Body, Record, StoredLine};
@@ -412,7 +412,10 @@ impl Journal {
     /// The first look: opens the newest file and finds the chain's end from the tail alone.
     fn open_cold(&mut self) -> Result<(), AuditError> {
         let days = self.days()?;
-        let Some(newest) = days.last() else { return self.check_floor(0) };
+        let Some(newest) = days.last() else {
+            self.check_floor(0);
+            return Ok(());
+        };
         let name = newest.file_name();
         let file = self.open_existing(&name)?;
         let path = self.folder.file_path(&name);
@@ -431,27 +434,17 @@ impl Journal {
             tail: found.tail,
         });
         self.catch_up(stat.size)?;
-        self.check_floor(self.next_seq())
+        self.check_floor(self.next_seq());
+        Ok(())
     }
 
-    fn check_floor(&mut self, now: u64) -> Result<(), AuditError> {
-        if now >= self.floor {
-            return Ok(());
+    /// A log that begins anew behind its anchor is no reason to stop the agent, and is put on record.
+    fn check_floor(&mut self, now: u64) {
+        if now < self.floor {
+            let metadata = [("known".to_owned(), json!(self.floor)), ("now".to_owned(), json!(now))];
+            self.findings.push(("audit.shrunk", Map::from_iter(metadata)));
         }
-        if !std::mem::take(&mut self.accept_shrunk) {
-            self.head = None;
-            let path = self.folder.path().to_owned();
-            return Err(AuditError::Shrunk(Box::new(LogShrunk {
-                path,
-                known: self.floor,
-                now,
-                unit: "records",
-            })));
-        }
-        let metadata = [("known".to_owned(), json!(self.floor)), ("now".to_owned(), json!(now))];
-        self.findings.push(("audit.shrunk", Map::from_iter(metadata)));
         self.floor = 0;
-        Ok(())
     }
 
     /// Reads what others wrote, up to `size`, and moves an unterminated rest aside.
@@ -563,14 +556,4 @@ impl Tail {
         self.last_time = Timestamp::parse(&stored.timestamp);
         self.last_reading = stored.wall.as_deref().and_then(Timestamp::parse).or(self.last_time);
     }
-}
-
-/// The chain's hash at the end of whole lines, from its value before them.
-pub(crate) fn hash_over(mut hash: Hash, bytes: &[u8]) -> Hash {
-    let mut start = 0;
-    for end in memchr::memchr_iter(b'\n', bytes) {
-        hash = extend(&hash, &bytes[start..end]);
-        start = end + 1;
-    }
-    hash
 }

@@ -1,12 +1,15 @@
 //! The durable, chained, tamper-evident log that every act waits for.
 #![forbid(unsafe_code)]
 
+mod anchor;
+mod background;
 mod chain;
 mod checkpoint;
 mod disk;
 mod engine;
 mod error;
 mod event;
+mod evidence;
 mod examine;
 mod journal;
 mod json;
@@ -15,25 +18,40 @@ mod locker;
 mod log;
 mod merkle;
 mod names;
+mod note;
+mod options;
+mod orphans;
+mod owners;
 mod permit;
 mod read;
 mod reader;
 mod record;
 mod scan;
+mod signing;
+mod status;
 mod storage;
 mod tail;
 mod time;
 mod verify;
 
-pub use entrabot_identity::{Diagnose, ErrorClass};
+// What opening a log takes, so that a program needs this crate alone.
+pub use checkpoint::Sealed;
+pub use entrabot_identity::OutcomeSync;
+pub use entrabot_identity::{
+    Attribute, AttributionChain, AttributionType, Config, Diagnose, ErrorClass, Session,
+};
 pub use error::{
     AuditAttributionError, AuditError, AuditOutcomeLost, ClockStepped, LogShrunk, StorageError, UnsafePlace,
 };
 pub use event::StoredEvent;
-pub use log::{AuditLog, AuditOptions, OutcomeSync};
+pub use log::AuditLog;
 pub use names::{InvalidName, ServerName, ToolName};
+pub use note::VerifyingKey;
+pub use options::AuditOptions;
 pub use permit::{Auditable, Permit, Recorded, SettleError, Settled};
 pub use read::{Follower, Query, Seen, SkippedLine, query, tail};
 pub use record::{CallId, EventId, LogEntry, Outcome, Source, Subject};
+pub use signing::{CheckpointSigner, SigningPolicy, generate_signing_key};
+pub use status::{Status, status};
 pub use time::Timestamp;
 pub use verify::{FirstError, OpenSpan, VerifyLevel, VerifyOptions, VerifyReport, verify, verify_with};

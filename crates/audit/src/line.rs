@@ -46,6 +46,10 @@ impl Metadata {
         let mut out = Vec::new();
         push_object(&mut out, object).then_some(Self(out))
     }
+    /// JSON that was read from a line of ours.
+    pub(crate) fn of_stored(json: String) -> Self {
+        Self(json.into_bytes())
+    }
     fn is_empty(&self) -> bool {
         self.0 == b"{}"
     }
@@ -56,8 +60,8 @@ impl Metadata {
 pub(crate) struct Body {
     pub(crate) call: CallId,
     pub(crate) source: &'static str,
-    pub(crate) via: &'static str,
-    pub(crate) attribution: &'static str,
+    pub(crate) via: Cow<'static, str>,
+    pub(crate) attribution: Cow<'static, str>,
     pub(crate) agent: String,
     pub(crate) action: String,
     pub(crate) resource: String,
@@ -74,8 +78,8 @@ impl Body {
         Self {
             call: CallId(new_id(0)),
             source: "system",
-            via: "none",
-            attribution: "none",
+            via: "none".into(),
+            attribution: "none".into(),
             agent: "unknown".to_owned(),
             action: action.to_owned(),
             resource: resource.to_owned(),
@@ -122,9 +126,9 @@ impl Record {
         push_string(&mut middle, &body.resource);
         middle.extend_from_slice(br#","outcome":"#);
         push_string(&mut middle, outcome);
-        middle.extend_from_slice(br#","attribution_type":""#);
-        middle.extend_from_slice(body.attribution.as_bytes());
-        middle.extend_from_slice(br#"","metadata":"#);
+        middle.extend_from_slice(br#","attribution_type":"#);
+        push_string(&mut middle, &body.attribution);
+        middle.extend_from_slice(br#","metadata":"#);
         match error_type {
             // Only where the span's own metadata is empty: an A365 record's is exactly {server, tool}.
             Some(name) if body.metadata.is_empty() => {
@@ -140,9 +144,8 @@ impl Record {
         end.extend_from_slice(body.call.0.hyphenated().encode_lower(&mut [0; 36]).as_bytes());
         end.extend_from_slice(br#"","src":""#);
         end.extend_from_slice(body.source.as_bytes());
-        end.extend_from_slice(br#"","via":""#);
-        end.extend_from_slice(body.via.as_bytes());
-        end.push(b'"');
+        end.extend_from_slice(br#"","via":"#);
+        push_string(&mut end, &body.via);
         // 13 + 36 + 15 + 32 for the head, 20 digits, 42 for `wall`, the suffix.
         let size = middle.len() + end.len() + 96 + 20 + 42 + crate::chain::PREV_SUFFIX;
         if size > MAX_LINE {
@@ -257,8 +260,8 @@ mod tests {
         let body = Body {
             call: CallId(Uuid::from_u128(7)),
             source: "transport",
-            via: "session",
-            attribution: "agent",
+            via: "session".into(),
+            attribution: "agent".into(),
             agent: "agent-user".into(),
             action: "a365.mcp_WordServer.GetDocumentContent".into(),
             resource: "a365.mcp_WordServer.GetDocumentContent".into(),

@@ -1,10 +1,12 @@
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use entrabot_identity::{Action, ActionGate, Admitted, Attribute, Attribution, GateError};
+use entrabot_identity::{Action, ActionGate, Admitted, Attribute, Attribution, GateError, OutcomeSync};
 
+use crate::background::Background;
+use crate::checkpoint::{Sealed, Sealer};
 use crate::disk::{Access, DiskFolder};
 use crate::engine::{Engine, Until};
 use crate::journal::Journal;
@@ -13,76 +15,10 @@ use crate::locker::Locker;
 use crate::permit::Span;
 use crate::record::body_of_action;
 use crate::storage::Folder;
-use crate::time::{Clock, SystemClock};
-use crate::{AuditError, Auditable, CallId, EventId, LogEntry, Permit, Recorded};
+use crate::{AuditError, AuditOptions, Auditable, CallId, EventId, LogEntry, Permit, Recorded};
 
 /// The file that every writer locks.
 pub(crate) const LOCK: &str = ".lock";
-
-/// When an outcome counts as taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum OutcomeSync {
-    /// After its write; it is synced at most 100 ms later, or with the next record that is. A power cut in between
-    /// leaves a pending record without an outcome, which is the cautious reading.
-    #[default]
-    Background,
-    /// After its own sync.
-    Strict,
-}
-
-/// Where the log lies and how it is sealed.
-#[derive(Clone, Debug)]
-pub struct AuditOptions {
-    pub(crate) audit_dir: PathBuf,
-    pub(crate) data_dir: PathBuf,
-    pub(crate) deadline: Duration,
-    pub(crate) outcome_sync: OutcomeSync,
-    pub(crate) as_root: bool,
-    pub(crate) clock: Arc<dyn Clock>,
-}
-
-impl AuditOptions {
-    /// The audit directory and the data directory (anchor and public keys).
-    #[must_use]
-    pub fn new(audit_dir: &Path, data_dir: &Path) -> Self {
-        Self {
-            audit_dir: audit_dir.to_owned(),
-            data_dir: data_dir.to_owned(),
-            deadline: Duration::from_secs(5),
-            outcome_sync: OutcomeSync::default(),
-            as_root: false,
-            clock: Arc::new(SystemClock),
-        }
-    }
-
-    /// How long a record may take before it is refused. Default: 5 s.
-    #[must_use]
-    pub fn with_deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
-        self
-    }
-
-    /// When an outcome counts as taken (`ENTRABOT_AUDIT_OUTCOME_SYNC`).
-    #[must_use]
-    pub fn with_outcome_sync(mut self, outcome_sync: OutcomeSync) -> Self {
-        self.outcome_sync = outcome_sync;
-        self
-    }
-
-    /// Lets root write to a directory of another user.
-    #[must_use]
-    pub fn as_root(mut self) -> Self {
-        self.as_root = true;
-        self
-    }
-
-    #[cfg(test)]
-    pub(crate) fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
-        self
-    }
-}
 
 /// The log of one directory. Cheap to clone; all clones share one writer. Every method blocks.
 #[derive(Clone, Debug)]
@@ -96,7 +32,13 @@ struct Inner {
     who: Arc<dyn Attribute>,
     outcome_sync: OutcomeSync,
     deadline: Duration,
-    background: Mutex<Option<JoinHandle<()>>>,
+    require_seal: bool,
+    /// Whether the last attempt to seal, or to take the key, worked.
+    sealable: Arc<AtomicBool>,
+    sealer: Option<Arc<Sealer>>,
+    audit: Arc<dyn Folder>,
+    data_dir: PathBuf,
+    background: Mutex<Background>,
     notices: Mutex<Vec<String>>,
 }
 
@@ -120,14 +62,25 @@ impl AuditLog {
     ) -> Result<Self, AuditError> {
         let lock =
             folder.lock(LOCK, false).map_err(|e| AuditError::storage("open", folder.file_path(LOCK), &e))?;
-        let journal = Journal::new(Arc::clone(&folder), Arc::clone(&options.clock), options.as_root, 0);
+        let floor = crate::anchor::floor(&options.data_dir, folder.path());
+        let journal = Journal::new(Arc::clone(&folder), Arc::clone(&options.clock), options.as_root, floor);
         let engine = Engine::new(journal, Locker::new(lock), Arc::clone(&options.clock), options.deadline);
+        let engine = Arc::new(engine);
+        let sealer = (!options.signing.is_off()).then(|| {
+            let (engine, folder) = (Arc::clone(&engine), Arc::clone(&folder));
+            Arc::new(Sealer::new(engine, folder, &options.data_dir, options.as_root, options.signing))
+        });
         Ok(Self {
             inner: Arc::new(Inner {
-                engine: Arc::new(engine),
+                engine,
                 who,
                 outcome_sync: options.outcome_sync,
                 deadline: options.deadline,
+                require_seal: options.require_seal,
+                sealable: Arc::default(),
+                sealer,
+                audit: folder,
+                data_dir: options.data_dir,
                 background: Mutex::default(),
                 notices: Mutex::new(notices),
             }),
@@ -222,9 +175,16 @@ impl AuditLog {
 
     fn begin(&self, body: impl FnOnce(CallId) -> Body) -> Result<(Span, Recorded), AuditError> {
         self.inner.engine.check()?;
-        self.start_background()?;
+        let inner = &*self.inner;
+        inner.background.lock().unwrap_or_else(PoisonError::into_inner).start(
+            &inner.engine,
+            inner.sealer.as_ref(),
+            &inner.sealable,
+            &inner.data_dir,
+        )?;
+        self.check_sealable()?;
         let reading = self.inner.engine.clock().now();
-        let call_id = CallId(new_id(reading.as_millis()));
+        let call_id = CallId(self.inner.engine.mark().put_on(new_id(reading.as_millis())));
         let body = Arc::new(body(call_id));
         let record = Record::new(&body, "pending", None, reading)?;
         let event_id = record.event;
@@ -242,7 +202,8 @@ impl AuditLog {
         let engine = &self.inner.engine;
         let until = match self.inner.outcome_sync {
             OutcomeSync::Background => Until::Written,
-            OutcomeSync::Strict => Until::Durable,
+            // Also for a setting that this version does not know.
+            _ => Until::Durable,
         };
         Record::new(body, outcome, error_type, engine.clock().now())
             .and_then(|record| engine.submit(record, until, None))
@@ -254,30 +215,93 @@ impl AuditLog {
         self.inner.engine.leave_abandoned(body);
     }
 
-    fn start_background(&self) -> Result<(), AuditError> {
-        let mut background = self.inner.background.lock().unwrap_or_else(PoisonError::into_inner);
-        if background.is_none() {
-            let engine = Arc::clone(&self.inner.engine);
-            let thread = std::thread::Builder::new()
-                .name("audit-sync".to_owned())
-                .spawn(move || engine.run_background())
-                .map_err(|e| AuditError::storage("start the thread that syncs", LOCK, &e))?;
-            *background = Some(thread);
+    fn check_sealable(&self) -> Result<(), AuditError> {
+        if !self.inner.require_seal || self.inner.sealable.load(Ordering::Acquire) {
+            return Ok(());
         }
+        self.sealer()?.prepare()?;
+        self.inner.sealable.store(true, Ordering::Release);
         Ok(())
+    }
+
+    fn sealer(&self) -> Result<&Sealer, AuditError> {
+        let off = || AuditError::Sealing { reason: "ENTRABOT_AUDIT_SIGNING is off".into() };
+        self.inner.sealer.as_deref().ok_or_else(off)
+    }
+
+    /// Whether checkpoints are signed at all (`ENTRABOT_AUDIT_SIGNING` is not `off`).
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.inner.sealer.is_some()
+    }
+
+    /// Signs a checkpoint of all that is on record and moves the anchor. `None` while the log is empty.
+    ///
+    /// # Errors
+    /// [`AuditError::Sealing`] and others; what is on record stays so.
+    pub fn checkpoint(&self) -> Result<Option<Sealed>, AuditError> {
+        self.sealer()?.seal()
+    }
+
+    /// Replaces the signing key in the keyring by a new one. The change is on record, and the next checkpoint is
+    /// signed by both keys.
+    ///
+    /// # Errors
+    /// [`AuditError::Sealing`]; cut short, the next call finishes it.
+    pub fn rotate_signing_key(&self) -> Result<Option<Sealed>, AuditError> {
+        self.sealer()?
+            .rotate(|from, to| self.note("audit.key_rotated", &[("from", from), ("to", to)]).map(drop))
+    }
+
+    /// Goes on although the clock stepped back by more than 48 hours. That is put on record.
+    ///
+    /// # Errors
+    /// Nothing was written.
+    pub fn accept_clock(&self) -> Result<EventId, AuditError> {
+        self.inner.engine.accept(true, false);
+        self.note("audit.resumed", &[("accepted", "clock")])
+    }
+
+    /// Goes on although a file of the log was cut. That is put on record; the verification goes on to say it.
+    ///
+    /// # Errors
+    /// Nothing was written.
+    pub fn accept_shrunk(&self) -> Result<EventId, AuditError> {
+        self.inner.engine.accept(false, true);
+        self.note("audit.resumed", &[("accepted", "shrunk")])
+    }
+
+    /// A record of the log's own.
+    fn note(&self, action: &str, metadata: &[(&str, &str)]) -> Result<EventId, AuditError> {
+        let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
+        self.put(&Body::system(action, "audit.log", &metadata), "success", None)
+    }
+
+    pub(crate) fn put(
+        &self,
+        body: &Body,
+        outcome: &str,
+        error_type: Option<&'static str>,
+    ) -> Result<EventId, AuditError> {
+        let record = Record::new(body, outcome, error_type, self.inner.engine.clock().now())?;
+        let event = record.event;
+        self.inner.engine.submit(record, Until::Durable, None)?;
+        Ok(event)
+    }
+
+    pub(crate) fn folder(&self) -> &dyn Folder {
+        &*self.inner.audit
+    }
+
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.inner.data_dir
     }
 }
 
 impl Drop for Inner {
-    /// Writes and syncs what still waits; gives up after the deadline, when the disk hangs.
     fn drop(&mut self) {
-        self.engine.close();
-        let background = self.background.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(thread) = background else { return };
-        let deadline = Instant::now() + self.deadline;
-        while !thread.is_finished() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_micros(200));
-        }
+        let background = std::mem::take(self.background.get_mut().unwrap_or_else(PoisonError::into_inner));
+        background.stop(&self.engine, self.deadline);
     }
 }
 

@@ -115,8 +115,8 @@ impl Subject {
         Body {
             call,
             source: Source::Transport.as_str(),
-            via: who.via().as_str(),
-            attribution: who.kind().as_str(),
+            via: who.via().as_str().into(),
+            attribution: who.kind().as_str().into(),
             agent: who.agent_id().to_owned(),
             resource: action.clone(),
             action,
@@ -130,8 +130,8 @@ pub(crate) fn body_of_action(action: &Action, who: &Attribution, call: CallId) -
     Body {
         call,
         source: Source::Provisioning.as_str(),
-        via: who.via().as_str(),
-        attribution: who.kind().as_str(),
+        via: who.via().as_str().into(),
+        attribution: who.kind().as_str().into(),
         agent: who.agent_id().to_owned(),
         action: action.name().to_owned(),
         resource: action.subject().unwrap_or(action.name()).to_owned(),
@@ -240,8 +240,8 @@ impl LogEntry {
         Ok(Arc::new(Body {
             call,
             source: self.source.as_str(),
-            via: who.via().as_str(),
-            attribution: who.kind().as_str(),
+            via: who.via().as_str().into(),
+            attribution: who.kind().as_str().into(),
             agent: who.agent_id().to_owned(),
             action: self.action.clone(),
             resource: self.resource.clone(),

@@ -1,5 +1,5 @@
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::sync::{Mutex, PoisonError};
 
@@ -7,7 +7,10 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::AuditError;
+use crate::chain::Hash;
+use crate::evidence::{Evidence, Trusted, Unweighed, anchor_knows};
 use crate::examine::Examined;
+use crate::owners;
 use crate::reader::{DayFile, Snapshot, Walked, open_folder, walk};
 use crate::scan::{Piece, scan};
 use crate::time::Day;
@@ -51,6 +54,8 @@ pub struct OpenSpan {
     pub action: String,
     /// When the line was written.
     pub timestamp: String,
+    /// Whether the process that opened it still runs: then it is at work, else nobody will ever close it.
+    pub in_flight: bool,
 }
 
 /// What the verification found. Serialises to what `entrabot audit verify --json` prints.
@@ -77,6 +82,10 @@ pub struct VerifyReport {
     pub ignored_names: u64,
     /// Day files.
     pub files: u64,
+    /// Signed checkpoints.
+    pub checkpoints: u64,
+    /// How many lines the last checkpoint covers; the rest hangs on the chain alone.
+    pub sealed_lines: u64,
     /// What a person should look at, though nothing is proved wrong.
     pub warnings: Vec<String>,
     /// The first thing that is wrong; `None` when `ok`.
@@ -88,6 +97,8 @@ pub struct VerifyReport {
 pub struct VerifyOptions {
     strict: bool,
     threads: Option<usize>,
+    data_dir: Option<PathBuf>,
+    vkeys: Option<PathBuf>,
 }
 
 impl VerifyOptions {
@@ -102,6 +113,18 @@ impl VerifyOptions {
         self.strict = true;
         self
     }
+    /// The data directory, with the anchor and the public keys.
+    #[must_use]
+    pub fn with_data_dir(mut self, data_dir: &Path) -> Self {
+        self.data_dir = Some(data_dir.to_owned());
+        self
+    }
+    /// A file of public keys (`name+hash+key`, one a line, oldest first) instead of those in the data directory.
+    #[must_use]
+    pub fn with_vkeys(mut self, vkeys: &Path) -> Self {
+        self.vkeys = Some(vkeys.to_owned());
+        self
+    }
     /// How many threads read. Default: one per core, at most four.
     #[must_use]
     pub fn with_threads(mut self, threads: usize) -> Self {
@@ -110,7 +133,8 @@ impl VerifyOptions {
     }
 }
 
-/// Reads the directory and says whether anything was changed, removed or added. Needs no keystore and no network.
+/// Reads the directory and says whether anything was changed, removed or added, as far as its lines alone can say
+/// it. Needs no keystore and no network.
 ///
 /// # Errors
 /// The directory cannot be read.
@@ -118,13 +142,30 @@ pub fn verify(dir: &Path) -> Result<VerifyReport, AuditError> {
     verify_with(dir, &VerifyOptions::new())
 }
 
-/// [`verify`] with options.
+/// [`verify`] with options; with a data directory or public keys it also checks the signed checkpoints, and with a
+/// data directory the anchor.
 ///
 /// # Errors
-/// The directory cannot be read.
+/// The directory, the keys or the anchor cannot be read.
 pub fn verify_with(dir: &Path, options: &VerifyOptions) -> Result<VerifyReport, AuditError> {
-    let (snapshot, no_plain_file) = Snapshot::take(open_folder(dir)?)?;
-    let mut verification = Verification::new(&snapshot);
+    let folder = match open_folder(dir) {
+        Err(AuditError::Storage(error))
+            if error.kind() == io::ErrorKind::NotFound
+                && options.data_dir.as_deref().is_some_and(|data| anchor_knows(data, dir)) =>
+        {
+            let mut report = VerifyReport::empty();
+            let reason = "the directory is gone, and the anchor knows of a log in it".to_owned();
+            report.first_error = Some(FirstError { file: dir.display().to_string(), line: 0, reason });
+            return Ok(report);
+        }
+        other => other?,
+    };
+    let trusted = Trusted { data_dir: options.data_dir.as_deref(), vkeys: options.vkeys.as_deref() };
+    let unweighed = Unweighed::read(&*folder, trusted)?;
+    let (snapshot, no_plain_file) = Snapshot::take(folder)?;
+    let first = first_leaf(&snapshot)?;
+    let evidence = Evidence::weigh(unweighed, snapshot.folder.path(), first)?;
+    let mut verification = Verification::new(&snapshot, evidence);
     if let Some(none) = no_plain_file {
         verification.fail(&none.name, 0, "it is a link or no plain file");
     } else if options.strict
@@ -132,22 +173,47 @@ pub fn verify_with(dir: &Path, options: &VerifyOptions) -> Result<VerifyReport, 
     {
         verification.fail(name, 0, "a .jsonl name that is no day");
     }
-    if verification.report.first_error.is_none() {
+    if verification.is_clean() {
         verification.read(&snapshot, options)?;
     }
-    if verification.report.first_error.is_none() {
+    if verification.is_clean() {
         verification.look_twice(&snapshot)?;
     }
-    if options.strict && verification.report.first_error.is_none() && verification.examined.foreign > 0 {
+    if verification.is_clean() {
+        verification.compare(&snapshot);
+    }
+    if options.strict && verification.is_clean() && verification.examined.foreign > 0 {
         let reason = format!("{} lines of writers without a chain", verification.examined.foreign);
         verification.fail("", 0, &reason);
     }
-    Ok(verification.finish())
+    Ok(verification.finish(options))
+}
+
+/// The leaf hash of the log's first line: it tells one log from another.
+fn first_leaf(snapshot: &Snapshot) -> Result<Option<Hash>, AuditError> {
+    for file in &snapshot.files {
+        let mut first = None;
+        let walked = walk::<Ended>(&*file.file, 0, file.size, |_offset, bytes| {
+            let end = memchr::memchr(b'\n', &bytes).unwrap_or(bytes.len());
+            first = Some(crate::merkle::leaf(&bytes[..end]));
+            Err(Ended::Found)
+        });
+        if let Err(Ended::Io(error)) = walked {
+            return Err(AuditError::storage("read", snapshot.folder.file_path(&file.name), &error));
+        }
+        if first.is_some() {
+            return Ok(first);
+        }
+    }
+    Ok(None)
 }
 
 struct Verification {
     report: VerifyReport,
     examined: Examined,
+    evidence: Evidence,
+    /// The first of the expectations that the lines have not reached.
+    next_expected: usize,
 }
 
 /// A piece of a file on its way through the threads.
@@ -171,24 +237,19 @@ impl From<io::Error> for Ended {
 }
 
 impl Verification {
-    fn new(snapshot: &Snapshot) -> Self {
-        Self {
-            report: VerifyReport {
-                ok: false,
-                level: VerifyLevel::Chain,
-                events: 0,
-                foreign: 0,
-                pending_without_outcome: 0,
-                pending: Vec::new(),
-                torn_tail_bytes: 0,
-                newer_version: 0,
-                ignored_names: snapshot.ignored,
-                files: snapshot.files.len() as u64,
-                warnings: snapshot.warnings.clone(),
-                first_error: None,
-            },
-            examined: Examined::default(),
-        }
+    fn new(snapshot: &Snapshot, mut evidence: Evidence) -> Self {
+        let mut report = VerifyReport::empty();
+        report.ignored_names = snapshot.ignored;
+        report.files = snapshot.files.len() as u64;
+        report.warnings.clone_from(&snapshot.warnings);
+        report.warnings.append(&mut evidence.warnings);
+        report.checkpoints = evidence.checkpoints;
+        report.sealed_lines = evidence.sealed;
+        Self { report, examined: Examined::default(), evidence, next_expected: 0 }
+    }
+
+    fn is_clean(&self) -> bool {
+        self.report.first_error.is_none()
     }
 
     fn fail(&mut self, file: &str, line: u64, reason: &str) {
@@ -291,7 +352,20 @@ impl Verification {
     }
 
     fn join(&mut self, file: &DayFile, line: &mut u64, bytes: &[u8], piece: &Piece) -> Result<(), Ended> {
-        let joined = self.examined.join(piece, bytes, |_, _, _| Ok(()));
+        let expected = &self.evidence.expected;
+        let next = &mut self.next_expected;
+        let joined = self.examined.join(piece, bytes, |size, chain, tree| {
+            while let Some(due) = expected.get(*next).filter(|due| due.size <= size) {
+                if due.size == size && (due.chain != *chain || due.root != tree.root()) {
+                    return Err(format!(
+                        "the lines up to here are not those that {} line {} covers",
+                        due.file, due.line
+                    ));
+                }
+                *next += 1;
+            }
+            Ok(())
+        });
         match joined {
             Ok(()) => {
                 *line += piece.facts.len() as u64;
@@ -302,6 +376,41 @@ impl Verification {
                 Err(Ended::Found)
             }
         }
+    }
+
+    /// What the lines together have to agree with.
+    fn compare(&mut self, snapshot: &Snapshot) {
+        let lines = self.examined.tree.size();
+        // A checkpoint or anchor of nothing agrees with everything.
+        let missing = self.evidence.expected.iter().rev().find(|expected| expected.size > lines);
+        if let Some(missing) = missing {
+            let reason = format!(
+                "the log ends after {lines} lines, but {} line {} covers {}: lines were removed",
+                missing.file, missing.line, missing.size
+            );
+            let file = snapshot.files.last().map_or("", |file| file.name.as_str());
+            return self.fail(file, 0, &reason);
+        }
+        for closed in &self.evidence.closed {
+            let size = snapshot.files.iter().find(|file| file.name == closed.name).map(|file| file.size);
+            if size != Some(closed.bytes) {
+                let reason = format!(
+                    "{} line {} closed this day at {} bytes; it has {}",
+                    closed.said_in.0,
+                    closed.said_in.1,
+                    closed.bytes,
+                    size.map_or_else(|| "no file".to_owned(), |size| size.to_string())
+                );
+                let name = closed.name.clone();
+                return self.fail(&name, 0, &reason);
+            }
+        }
+        self.report.level = match &self.evidence {
+            evidence if !evidence.signed => VerifyLevel::Chain,
+            evidence if evidence.witnessed => VerifyLevel::Witnessed,
+            evidence if evidence.anchored => VerifyLevel::Anchored,
+            _ => VerifyLevel::Signed,
+        };
     }
 
     /// Ids whose short forms met: are the ids themselves the same?
@@ -359,13 +468,20 @@ impl Verification {
         Ok(())
     }
 
-    fn finish(self) -> VerifyReport {
-        let Self { mut report, examined } = self;
+    fn finish(self, options: &VerifyOptions) -> VerifyReport {
+        let Self { mut report, examined, evidence, .. } = self;
+        if report.first_error.is_none() {
+            report.first_error = evidence.first_error;
+        }
         report.ok = report.first_error.is_none();
+        if !report.ok {
+            report.level = VerifyLevel::Chain;
+        }
         report.events = examined.native;
         report.foreign = examined.foreign;
         report.newer_version = examined.newer;
         report.pending_without_outcome = examined.open.len() as u64;
+        let data = options.data_dir.as_deref().and_then(|dir| open_folder(dir).ok());
         report.pending = examined
             .open
             .iter()
@@ -373,10 +489,94 @@ impl Verification {
             .map(|(call, open)| OpenSpan {
                 call_id: Uuid::from_u128(*call).to_string(),
                 event_id: Uuid::from_u128(open.event).to_string(),
-                action: open.action.to_string(),
+                action: crate::event::shown(&open.action),
                 timestamp: open.time.to_string(),
+                in_flight: data.as_ref().is_some_and(|data| owners::is_in_flight(&**data, *call)),
             })
             .collect();
         report
+    }
+}
+
+impl VerifyReport {
+    fn empty() -> Self {
+        Self {
+            ok: false,
+            level: VerifyLevel::Chain,
+            events: 0,
+            foreign: 0,
+            pending_without_outcome: 0,
+            pending: Vec::new(),
+            torn_tail_bytes: 0,
+            newer_version: 0,
+            ignored_names: 0,
+            files: 0,
+            checkpoints: 0,
+            sealed_lines: 0,
+            warnings: Vec::new(),
+            first_error: None,
+        }
+    }
+
+    /// For a person: one statement a line, nothing in it that could steer a terminal.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut lines = Vec::new();
+        match &self.first_error {
+            None => lines.push(format!("intact ({} level)", self.level.as_str())),
+            Some(error) => {
+                let place = match (error.file.as_str(), error.line) {
+                    ("", _) => String::new(),
+                    (file, 0) => format!("{file}: "),
+                    (file, line) => format!("{file}:{line}: "),
+                };
+                lines.push(format!("NOT intact: {place}{}", error.reason));
+            }
+        }
+        lines.push(format!("events: {} ({} foreign lines besides)", self.events, self.foreign));
+        lines.push(format!("checkpoints: {}, covering {} lines", self.checkpoints, self.sealed_lines));
+        if self.torn_tail_bytes > 0 {
+            lines.push(format!(
+                "torn tail: {} bytes of a line that was never acknowledged; the next writer moves them aside",
+                self.torn_tail_bytes
+            ));
+        }
+        if self.pending_without_outcome > 0 {
+            let working = self.pending.iter().filter(|span| span.in_flight).count();
+            lines.push(format!(
+                "pending without outcome: {} ({working} in flight)",
+                self.pending_without_outcome
+            ));
+            for span in &self.pending {
+                let state = if span.in_flight { "in flight" } else { "orphan" };
+                lines.push(format!("  {} {} {} ({state})", span.timestamp, span.action, span.call_id));
+            }
+        }
+        if self.newer_version > 0 {
+            lines.push(format!("lines of a newer format: {}", self.newer_version));
+        }
+        if self.ignored_names > 0 {
+            lines.push(format!("names that are not the log's: {}", self.ignored_names));
+        }
+        lines.extend(self.warnings.iter().map(|warning| format!("warning: {warning}")));
+        let mut text = String::new();
+        for line in lines {
+            text.push_str(&crate::event::shown(&line));
+            text.push('\n');
+        }
+        text
+    }
+}
+
+impl VerifyLevel {
+    /// As it stands in the report.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Chain => "chain",
+            Self::Signed => "signed",
+            Self::Anchored => "anchored",
+            Self::Witnessed => "witnessed",
+        }
     }
 }

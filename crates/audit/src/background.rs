@@ -1,0 +1,119 @@
+//! What runs beside the calls: the thread that syncs outcomes, the one that seals, and the word that this process is
+//! alive. Started with the first permit; a command that writes one record needs none of it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::checkpoint::Sealer;
+use crate::disk::{Access, DiskFolder};
+use crate::engine::{Due, Engine, Until};
+use crate::line::{Body, Record};
+use crate::owners::{self, Registered};
+use crate::{AuditError, Diagnose as _};
+
+#[derive(Debug, Default)]
+pub(crate) struct Background {
+    syncing: Option<JoinHandle<()>>,
+    sealing: Option<JoinHandle<()>>,
+    registered: Option<Registered>,
+}
+
+impl Background {
+    pub(crate) fn start(
+        &mut self,
+        engine: &Arc<Engine>,
+        sealer: Option<&Arc<Sealer>>,
+        sealable: &Arc<AtomicBool>,
+        data_dir: &Path,
+    ) -> Result<(), AuditError> {
+        if self.syncing.is_some() {
+            return Ok(());
+        }
+        let for_syncing = Arc::clone(engine);
+        self.syncing = Some(spawn("audit-sync", move || for_syncing.run_background())?);
+        if let Some(sealer) = sealer {
+            let sealing = Sealing {
+                engine: Arc::clone(engine),
+                sealer: Arc::clone(sealer),
+                sealable: Arc::clone(sealable),
+            };
+            self.sealing = Some(spawn("audit-seal", move || sealing.run())?);
+        }
+        // Only tells a live call from an orphan: a log without it is as sound.
+        let access = Access { create: true, as_root: true, read_only: false };
+        self.registered = DiskFolder::open(data_dir, access)
+            .and_then(|(data, _)| owners::register(&*data, engine.mark()))
+            .ok();
+        Ok(())
+    }
+
+    /// Writes and syncs what still waits, then seals; gives up after the deadline, when the disk or the key hangs.
+    pub(crate) fn stop(self, engine: &Engine, deadline: Duration) {
+        let deadline = Instant::now() + deadline;
+        engine.close();
+        wait_for(self.syncing, deadline);
+        engine.close_sealing();
+        wait_for(self.sealing, deadline);
+        drop(self.registered);
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, AuditError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map_err(|e| AuditError::storage("start a thread for", name, &e))
+}
+
+fn wait_for(thread: Option<JoinHandle<()>>, deadline: Instant) {
+    let Some(thread) = thread else { return };
+    while !thread.is_finished() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// The thread that seals: a key that is slow or locked holds up nothing but this.
+struct Sealing {
+    engine: Arc<Engine>,
+    sealer: Arc<Sealer>,
+    sealable: Arc<AtomicBool>,
+}
+
+impl Sealing {
+    fn run(self) {
+        let mut sealed = 0;
+        let mut failing = false;
+        loop {
+            let due = self.engine.wait_until_due(sealed);
+            let records = self.engine.records();
+            if records != sealed {
+                sealed = records;
+                let result = self.sealer.seal();
+                self.sealable.store(result.is_ok(), Ordering::Release);
+                match result {
+                    Ok(_) => failing = false,
+                    Err(error) if !failing => {
+                        failing = true;
+                        // A log that takes no record any more says so to its next caller.
+                        let _said_there = self.put_skipped(&error);
+                    }
+                    Err(_) => {}
+                }
+            }
+            if due == Due::Closing {
+                return;
+            }
+        }
+    }
+
+    /// The chain goes on without a seal, and that is on record.
+    fn put_skipped(&self, error: &AuditError) -> Result<(), AuditError> {
+        let metadata = [("error_type".to_owned(), error.error_type().into())].into_iter().collect();
+        let body = Body::system("audit.checkpoint_skipped", "audit.log", &metadata);
+        let record = Record::new(&body, "failure", None, self.engine.clock().now())?;
+        self.engine.submit(record, Until::Durable, None)
+    }
+}
