@@ -1,0 +1,238 @@
+//! A home with everything in it: a private keyring, a cloud, and the real `entrabot`.
+
+#![allow(dead_code, reason = "each journey uses its own part of this")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use entrabot_keystore::private_keyring::{Mode, PrivateKeyring};
+use entrabot_tests::mcp::Client;
+use entrabot_tests::stand_in::{Options, StandIn};
+use serde_json::Value;
+
+/// One person's machine for the length of a test.
+pub(crate) struct Home {
+    pub(crate) cloud: StandIn,
+    pub(crate) keyring: PrivateKeyring,
+    dir: tempfile::TempDir,
+    settings: BTreeMap<String, String>,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Finished {
+    /// stdout as JSON.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    #[track_caller]
+    pub(crate) fn assert_code(&self, code: i32) -> &Self {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        self
+    }
+}
+
+impl Home {
+    /// A machine where nothing is set up but the addresses of the cloud and the Provisioner's id.
+    pub(crate) fn bare(options: Options) -> io::Result<Self> {
+        let cloud = StandIn::try_start(options)?;
+        let keyring = PrivateKeyring::start(Mode::Encrypted)?;
+        let dir = tempfile::tempdir()?;
+        let info = cloud.info();
+        let state = dir.path().join("state");
+        let path = |path: &Path| path.display().to_string();
+        let settings = [
+            ("ENTRABOT_AUTHORITY_BASE", info.authority_base.clone()),
+            ("ENTRABOT_GRAPH_BASE", info.graph_base.clone()),
+            ("ENTRABOT_A365_BASE", info.a365_base.clone()),
+            ("ENTRABOT_CA_BUNDLE", path(&info.ca_bundle)),
+            ("ENTRABOT_TENANT_ID", info.tenant_id.clone()),
+            ("ENTRABOT_PROVISIONER_CLIENT_ID", info.provisioner_client_id.clone()),
+            ("ENTRABOT_A365_TOOLING_MANIFEST", path(&info.manifest)),
+            ("ENTRABOT_ENV_FILE", path(&state.join(".env"))),
+            ("ENTRABOT_AUDIT_DIR", path(&state.join("audit"))),
+            ("ENTRABOT_DATA_DIR", path(&state.join("data"))),
+            ("ENTRABOT_LOG_DIR", path(&state.join("logs"))),
+        ];
+        let settings = settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        // The settings file may be made, so its directory must be there.
+        fs::create_dir(&state)?;
+        Ok(Self { cloud, keyring, dir, settings })
+    }
+
+    /// The same with the cloud's ready agent: its ids are set and its key is in the keyring.
+    pub(crate) fn ready(options: Options) -> io::Result<Self> {
+        let mut home = Self::bare(options)?;
+        let info = home.cloud.info().clone();
+        for (name, value) in [
+            ("ENTRABOT_BLUEPRINT_APP_ID", info.blueprint_app_id),
+            ("ENTRABOT_BLUEPRINT_CERT_THUMBPRINT", info.blueprint_cert_thumbprint),
+            ("ENTRABOT_AGENT_ID", info.agent_id),
+            ("ENTRABOT_AGENT_USER_ID", info.agent_user_id),
+            ("ENTRABOT_AGENT_UPN", info.agent_upn),
+        ] {
+            home.set(name, value);
+        }
+        let key = fs::read(info.blueprint_key_pem)?;
+        home.run(&["keystore", "set", "entrabot", "blueprint-private-key"], &key)?.assert_code(0);
+        Ok(home)
+    }
+
+    /// Changes a setting of the environment.
+    pub(crate) fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.settings.insert(name.to_owned(), value.into());
+    }
+
+    /// Takes a setting out of the environment.
+    pub(crate) fn unset(&mut self, name: &str) {
+        self.settings.remove(name);
+    }
+
+    /// A directory of the test's own.
+    pub(crate) fn scratch(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The directory that state goes to.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// The audit directory.
+    pub(crate) fn audit_dir(&self) -> PathBuf {
+        self.state().join("audit")
+    }
+
+    /// `entrabot` with these arguments, in this home and on this bus alone.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(entrabot());
+        command.args(arguments).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.envs(self.keyring.env()).envs(&self.settings).current_dir(self.dir.path());
+        command
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn run(&self, arguments: &[&str], input: &[u8]) -> io::Result<Finished> {
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A command that wants no input may be gone before it is written.
+            let _unread = stdin.write_all(input);
+        }
+        let output = child.wait_with_output()?;
+        Ok(Finished {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// `entrabot serve` and a client that has completed the handshake; stderr goes to a file.
+    pub(crate) fn serve(&self) -> io::Result<Client> {
+        let mut command = self.command(&["serve"]);
+        command.stderr(fs::File::create(self.serve_log())?);
+        Client::start(command)
+    }
+
+    /// Where `serve`'s stderr goes.
+    pub(crate) fn serve_log(&self) -> PathBuf {
+        self.scratch().join("serve.stderr")
+    }
+
+    /// Every record of the audit, in order.
+    pub(crate) fn records(&self) -> io::Result<Vec<Value>> {
+        records(&self.audit_dir())
+    }
+
+    /// The records of calls to Work IQ.
+    pub(crate) fn a365_records(&self) -> io::Result<Vec<Value>> {
+        let mut records = self.records()?;
+        records.retain(|record| record["action"].as_str().is_some_and(|action| action.starts_with("a365.")));
+        Ok(records)
+    }
+}
+
+/// Every record below an audit directory, in order.
+pub(crate) fn records(audit_dir: &Path) -> io::Result<Vec<Value>> {
+    let mut days = Vec::new();
+    for entry in fs::read_dir(audit_dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "jsonl") {
+            days.push(path);
+        }
+    }
+    days.sort();
+    let mut records = Vec::new();
+    for day in days {
+        for line in fs::read_to_string(day)?.lines() {
+            records.push(serde_json::from_str(line).map_err(io::Error::other)?);
+        }
+    }
+    Ok(records)
+}
+
+/// Each call's outcomes, by its id, in the order of the first lines.
+pub(crate) fn spans(records: &[Value]) -> Vec<Vec<String>> {
+    let mut order: Vec<&str> = Vec::new();
+    let mut spans: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for record in records {
+        let call = record["call_id"].as_str().unwrap_or_default();
+        if !spans.contains_key(call) {
+            order.push(call);
+        }
+        spans.entry(call).or_default().push(record["outcome"].as_str().unwrap_or_default().to_owned());
+    }
+    order.into_iter().map(|call| spans.remove(call).unwrap_or_default()).collect()
+}
+
+/// Every file below a directory that holds this text.
+pub(crate) fn files_with(dir: &Path, needle: &[u8]) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(dir) = open.pop() {
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                open.push(entry.path());
+            } else if kind.is_file() {
+                let bytes = fs::read(entry.path())?;
+                if bytes.windows(needle.len()).any(|window| window == needle) {
+                    found.push(entry.path());
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The binary beside this test's own; built when it is missing, as when only this package is tested.
+fn entrabot() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let test = std::env::current_exe().expect("a running program has a path");
+        let profile = test.ancestors().nth(2).expect("a test lies in target/PROFILE/deps");
+        let binary = profile.join("entrabot");
+        if !binary.exists() {
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo.args(["build", "--quiet", "--package", "entrabot-server", "--target-dir"]);
+            cargo.arg(profile.parent().expect("a profile lies in the target directory"));
+            let status = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status();
+            assert!(status.is_ok_and(|status| status.success()), "entrabot must build");
+        }
+        binary
+    })
+}

@@ -1,0 +1,201 @@
+//! What goes wrong ends as an error that names the layer, the real code and the remedy; the span is
+//! closed and the server lives on.
+
+mod journey;
+
+use std::fs;
+use std::io;
+
+use entrabot_tests::mcp::{Answer, Client};
+use entrabot_tests::stand_in::{Effect, Fault, Options, Role};
+use journey::{Home, spans};
+use serde_json::{Value, json};
+
+fn create(client: &Client) -> io::Result<Answer> {
+    client.call("create_word_document", &json!({"file_name": "x", "content_html": "<p>x</p>"}))
+}
+
+/// The one text item of a failed tool, and that it is built like every failure.
+#[track_caller]
+fn failure(answer: &Answer) -> Value {
+    assert!(answer.is_error, "{answer:?}");
+    assert!(answer.structured.is_null(), "a failure has no structured content: {answer:?}");
+    assert_eq!(answer.content.as_array().map(Vec::len), Some(1));
+    let body: Value = serde_json::from_str(&answer.text).expect("the text is JSON");
+    for member in ["error", "error_type"] {
+        assert!(body[member].as_str().is_some_and(|text| !text.is_empty()), "{body}");
+    }
+    assert!(body["hint"].as_str().is_some_and(|text| !text.is_empty()), "a remedy is named: {body}");
+    body
+}
+
+fn requests_to(home: &Home, role: Role) -> usize {
+    home.cloud.requests().iter().filter(|request| request.host == role).count()
+}
+
+#[test]
+fn a_refusing_work_iq_is_told_apart_and_outlived() -> io::Result<()> {
+    let home = Home::ready(Options::default())?;
+    let client = home.serve()?;
+    for (case, error_type, said) in [
+        ("401", "A365McpCallError", "401"),
+        ("403_scope", "A365ConsentMissingError", "McpServers.CopilotMCP.All"),
+        ("403_policy", "A365ForbiddenError", "403"),
+        ("404", "A365TenantNotActivatedError", "404"),
+        ("500", "A365McpCallError", "500"),
+    ] {
+        home.cloud.clear_faults();
+        home.cloud.set_fault(Fault::case("CreateDocument", case));
+        let told = failure(&create(&client)?);
+        assert_eq!(told["error_type"], error_type, "{case}: {told}");
+        assert!(told.to_string().contains(said), "{case}: {told}");
+    }
+    home.cloud.clear_faults();
+    assert!(!create(&client)?.is_error, "the server lives on");
+    client.stop()?;
+    let mut expected = vec![vec!["pending".to_owned(), "failure".to_owned()]; 5];
+    expected.push(vec!["pending".to_owned(), "success".to_owned()]);
+    assert_eq!(spans(&home.a365_records()?), expected);
+    Ok(())
+}
+
+#[test]
+fn a_refusing_token_endpoint_names_hop_code_and_remedy() -> io::Result<()> {
+    let home = Home::ready(Options::default())?;
+    let body = r#"{"error":"invalid_client","error_description":"AADSTS700027: The certificate is not registered. Trace ID: t","error_codes":[700027],"trace_id":"5a2f4c66-0000-4000-8000-000000000001","correlation_id":"5a2f4c66-0000-4000-8000-000000000002"}"#;
+    home.cloud.set_fault(Fault::hop(1, Effect::Respond { status: 400, headers: vec![], body: body.into() }));
+    let client = home.serve()?;
+    let told = failure(&create(&client)?);
+    let text = told.to_string();
+    for expected in ["hop1:blueprint", "invalid_client", "700027"] {
+        assert!(text.contains(expected), "{expected}: {told}");
+    }
+    assert!(!text.contains("is not registered. Trace"), "the description is not repeated: {told}");
+    home.cloud.clear_faults();
+    assert!(!create(&client)?.is_error, "the next attempt signs in");
+    client.stop()?;
+    Ok(())
+}
+
+#[test]
+fn an_unreachable_token_endpoint_is_named() -> io::Result<()> {
+    let mut home = Home::ready(Options::default())?;
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    home.set("ENTRABOT_AUTHORITY_BASE", format!("https://localhost:{port}"));
+    let finished = home.run(&["token", "check", "--json"], &[])?;
+    assert_ne!(finished.code, Some(0));
+    let told = &finished.json()["hops"][0];
+    assert_eq!(
+        (&told["hop"], &told["host"]),
+        (&json!("hop1:blueprint"), &json!("localhost")),
+        "{finished:?}"
+    );
+    assert!(
+        told["hint"].as_str().is_some_and(|hint| hint.contains("ENTRABOT_AUTHORITY_BASE")),
+        "{finished:?}"
+    );
+    assert_eq!(requests_to(&home, Role::A365), 0);
+    Ok(())
+}
+
+#[test]
+fn a_missing_setting_is_named_and_the_server_answers() -> io::Result<()> {
+    let mut home = Home::ready(Options::default())?;
+    home.unset("ENTRABOT_AGENT_USER_ID");
+    let client = home.serve()?;
+    assert_eq!(client.tools()?.len(), 9);
+    let told = failure(&create(&client)?);
+    assert!(told.to_string().contains("ENTRABOT_AGENT_USER_ID"), "{told}");
+    client.stop()?;
+    assert_eq!(requests_to(&home, Role::A365), 0);
+    Ok(())
+}
+
+#[test]
+fn a_malformed_setting_ends_serve_with_2() -> io::Result<()> {
+    let mut home = Home::ready(Options::default())?;
+    home.set("ENTRABOT_AUTHORITY_BASE", "http://localhost:1");
+    let finished = home.run(&["serve"], &[])?;
+    finished.assert_code(2);
+    assert!(finished.stderr.contains("ENTRABOT_AUTHORITY_BASE"), "{finished:?}");
+    assert!(finished.stdout.is_empty(), "{finished:?}");
+    Ok(())
+}
+
+#[test]
+fn a_missing_key_asks_for_no_token() -> io::Result<()> {
+    let home = Home::ready(Options::default())?;
+    home.run(&["keystore", "delete", "entrabot", "blueprint-private-key"], &[])?.assert_code(0);
+    let client = home.serve()?;
+    let told = failure(&create(&client)?);
+    assert!(told["error"].as_str().is_some_and(|text| text.contains("private key not found")), "{told}");
+    client.stop()?;
+    let check = home.run(&["token", "check", "--json"], &[])?;
+    check.assert_code(6);
+    assert!(check.stdout.contains("AgentIDNotAvailable"), "{check:?}");
+    assert_eq!(home.cloud.requests().len(), 0, "nothing left the machine");
+    Ok(())
+}
+
+#[test]
+fn a_keyring_that_dies_is_no_missing_key_and_may_come_back() -> io::Result<()> {
+    let mut home = Home::ready(Options::default())?;
+    home.keyring.kill_provider()?;
+    let client = home.serve()?;
+    let told = failure(&create(&client)?);
+    assert_ne!(told["error_type"], "AgentIDNotAvailable", "{told}");
+    assert_eq!(home.cloud.requests().len(), 0, "nothing left the machine");
+    home.keyring.restart_provider()?;
+    let answer = create(&client)?;
+    assert!(!answer.is_error, "no restart is needed: {}", answer.text);
+    client.stop()?;
+    Ok(())
+}
+
+#[test]
+fn without_an_audit_no_request_leaves_the_machine() -> io::Result<()> {
+    let mut home = Home::ready(Options::default())?;
+    let file = home.scratch().join("a-file");
+    fs::write(&file, "in the way")?;
+    home.set("ENTRABOT_AUDIT_DIR", file.join("audit").display().to_string());
+    let call = home.run(
+        &[
+            "call",
+            "mcp_WordServer",
+            "CreateDocument",
+            "--args",
+            r#"{"fileName":"x","contentInHtml":"x"}"#,
+            "--json",
+        ],
+        &[],
+    )?;
+    call.assert_code(7);
+    assert_eq!(requests_to(&home, Role::A365), 0);
+    Ok(())
+}
+
+#[test]
+fn arguments_that_no_tool_has_are_refused_before_anything_happens() -> io::Result<()> {
+    let home = Home::ready(Options::default())?;
+    let client = home.serve()?;
+    for (tool, arguments) in [
+        ("create_word_document", json!({"file_name": "x"})),
+        ("create_word_document", json!({"file_name": "x", "content_html": 7})),
+        ("create_word_document", json!({"file_name": "x", "content_html": "y", "more": 1})),
+        ("create_word_document", json!({"file_name": "../x", "content_html": "y"})),
+        ("read_word_document", json!({"url": "http://contoso.sharepoint.com/x"})),
+        ("read_a365_text_file", json!({"document_library_id": "", "file_id": ""})),
+    ] {
+        let answer = client.call(tool, &arguments);
+        assert!(
+            answer.is_err() || answer.as_ref().is_ok_and(|answer| answer.is_error),
+            "{tool} {arguments}: {answer:?}"
+        );
+    }
+    client.stop()?;
+    assert_eq!(requests_to(&home, Role::A365), 0);
+    let acts = if home.audit_dir().exists() { home.a365_records()? } else { Vec::new() };
+    assert_eq!(acts, Vec::<Value>::new(), "nothing is recorded as an act");
+    Ok(())
+}
