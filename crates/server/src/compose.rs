@@ -71,7 +71,8 @@ impl Parts {
         if let Some(audit) = &*audit {
             return Ok(audit.clone());
         }
-        let opened = AuditLog::open(audit_options(&self.inner.config), Arc::clone(&self.inner.who))?;
+        let options = AuditOptions::from_config(&self.inner.config)?;
+        let opened = AuditLog::open(options, Arc::clone(&self.inner.who))?;
         Ok(audit.insert(opened).clone())
     }
 
@@ -91,15 +92,16 @@ impl Parts {
         Ok(provider.insert(made).clone())
     }
 
-    /// Seals what was written, if anything was. Blocks; waits for no call.
-    pub(crate) fn close_audit(&self) {
-        let audit = self.inner.audit.lock().unwrap_or_else(PoisonError::into_inner).take();
+    /// Seals what was written, if anything was, and gives back what should be said about it. Blocks; waits for no
+    /// call. What is on record stays on record, whatever comes of it.
+    pub(crate) fn close_audit(&self) -> Vec<String> {
         drop(self.inner.provider.lock().unwrap_or_else(PoisonError::into_inner).take());
-        drop(audit);
+        let Some(audit) = self.inner.audit.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return Vec::new();
+        };
+        let sealed = if audit.is_sealed() { audit.checkpoint().err() } else { None };
+        let mut warnings = audit.take_notices();
+        warnings.extend(sealed.map(|error| format!("no checkpoint: {}", Failure::from(error))));
+        warnings
     }
-}
-
-/// Where the log of these settings lies and how it is sealed.
-pub(crate) fn audit_options(config: &Config) -> AuditOptions {
-    AuditOptions::new(config.audit_dir(), config.data_dir())
 }

@@ -30,8 +30,9 @@ pub(crate) fn over_stdio(config: Config) -> Result<(), Failure> {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    for base in foreign_bases(&config) {
-        tracing::warn!("not a Microsoft cloud: {base}");
+    let foreign = foreign_bases(&config);
+    if !foreign.is_empty() {
+        tracing::warn!(bases = foreign.join(" "), "not a Microsoft cloud");
     }
     let parts = Parts::new(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -42,7 +43,9 @@ pub(crate) fn over_stdio(config: Config) -> Result<(), Failure> {
     let result = runtime.block_on(serve(&parts));
     // A read of stdin may still be pending; it must not keep the process.
     runtime.shutdown_timeout(Duration::from_millis(100));
-    parts.close_audit();
+    for warning in parts.close_audit() {
+        tracing::warn!("{warning}");
+    }
     tracing::info!("entrabot ended");
     result
 }

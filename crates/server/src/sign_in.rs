@@ -74,7 +74,11 @@ impl SignIn {
     /// # Errors
     /// The hop that refused, or the keyring.
     pub(crate) async fn ensure(&self) -> Result<(), Failure> {
-        let under_way = Arc::clone(&self.under_way).lock_owned().await;
+        let Ok(under_way) = Arc::clone(&self.under_way).try_lock_owned() else {
+            // Somebody else's attempt answers for this one too.
+            self.settled().await;
+            return self.last_failure().map_or(Ok(()), Err);
+        };
         if self.session.state() == SessionState::AgentUser {
             return Ok(());
         }
@@ -109,7 +113,11 @@ impl SignIn {
         let failure = match result {
             Ok(_) => match self.config.agent_user_id() {
                 Some(user) if self.session.state() != SessionState::AgentUser => {
-                    self.session.agent_signed_in(user.clone()).err().map(Failure::from)
+                    let entered = self.session.agent_signed_in(user.clone());
+                    if entered.is_ok() {
+                        tracing::info!("the agent is signed in");
+                    }
+                    entered.err().map(Failure::from)
                 }
                 _ => None,
             },
@@ -122,20 +130,16 @@ impl SignIn {
                 Some(Failure::of(error))
             }
         };
-        let mut last = self.last_failure.lock().unwrap_or_else(PoisonError::into_inner);
-        match &failure {
-            Some(failure) => tracing::warn!(
+        if let Some(failure) = &failure {
+            tracing::warn!(
                 error = failure.message(),
                 error_type = failure.error_type(),
                 hint = failure.hint(),
-                "the agent could not sign in"
-            ),
-            None if last.is_some() || self.exchange.get().is_none() => {
-                tracing::info!("the agent is signed in")
-            }
-            None => {}
+                scope = resource.scope(),
+                "no token for the agent"
+            );
         }
-        *last = failure;
+        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use entrabot_audit::{
-    AuditError, Follower, LogEntry, Query, Seen, StoredEvent, Timestamp, VerifyOptions, VerifyReport,
+    AuditError, AuditLog, Follower, LogEntry, Query, Sealed, Seen, StoredEvent, Timestamp, VerifyOptions,
 };
 use entrabot_identity::AttributionType;
 use serde_json::{Map, Value, json};
@@ -47,9 +47,32 @@ pub(crate) enum AuditCommand {
         /// Foreign lines are errors too
         #[arg(long)]
         strict: bool,
+        /// Public keys, one a line, instead of those in ENTRABOT_DATA_DIR
+        #[arg(long, value_name = "FILE")]
+        vkey: Option<PathBuf>,
     },
     /// Find records
     Query(QueryArgs),
+    /// How the log stands
+    Status {
+        #[command(flatten)]
+        dir: Dir,
+    },
+    /// Sign a checkpoint of all that is on record, and move the anchor
+    Checkpoint,
+    /// Put a failure on record for calls whose process died before their outcome was known
+    CloseOrphans,
+    /// Go on after something that stopped the log; that is put on record
+    Resume {
+        /// The clock stands more than 48 hours before the last record
+        #[arg(long, required_unless_present = "accept_shrunk")]
+        accept_clock: bool,
+        /// Something cut a file of the log
+        #[arg(long)]
+        accept_shrunk: bool,
+    },
+    /// Replace the signing key; the next checkpoint is signed by both
+    RotateKey,
 }
 
 /// Which log.
@@ -120,8 +143,13 @@ pub(crate) fn run(command: AuditCommand, json: bool) -> Result<u8, Failure> {
         AuditCommand::Append(append) if append.stdin => append_lines(append.attribution),
         AuditCommand::Append(append) => append_one(append, json),
         AuditCommand::Tail { lines, follow, dir } => tail(&dir.path()?, lines, follow, json),
-        AuditCommand::Verify { dir, strict } => verify(&dir.path()?, strict, json),
+        AuditCommand::Verify { dir, strict, vkey } => verify(&dir, strict, vkey.as_deref(), json),
         AuditCommand::Query(args) => query(args, json),
+        AuditCommand::Status { dir } => status(&dir, json),
+        AuditCommand::Checkpoint => checkpoint(json),
+        AuditCommand::CloseOrphans => close_orphans(json),
+        AuditCommand::Resume { accept_clock, accept_shrunk } => resume(accept_clock, accept_shrunk, json),
+        AuditCommand::RotateKey => rotate_key(json),
     }
 }
 
@@ -161,23 +189,17 @@ fn append_one(append: AppendArgs, json: bool) -> Result<u8, Failure> {
     let entry = LogEntry::cli(action, resource, outcome, append.attribution.kind()).with_metadata(metadata);
     let parts = Parts::new(super::config()?)?;
     let id = parts.audit()?.log_event(entry)?.to_string();
+    let printed = if json { terminal::json(&json!({"event_id": id})) } else { terminal::line(&id) };
     close(&parts);
-    if json {
-        terminal::json(&json!({"event_id": id}))?
-    } else {
-        terminal::line(&id)?
-    }
+    printed?;
     Ok(YES)
 }
 
-/// Seals what was written. The record is durable all the same when that fails.
-fn close(parts: &Parts) {
-    if let Ok(audit) = parts.audit() {
-        for notice in audit.take_notices() {
-            terminal::note(&format!("warning: {}", cleaned(&notice)));
-        }
+/// Seals what was written. The records are durable all the same when that fails, so it is a warning.
+pub(super) fn close(parts: &Parts) {
+    for warning in parts.close_audit() {
+        terminal::note(&format!("warning: {}", cleaned(&warning)));
     }
-    parts.close_audit();
 }
 
 fn append_lines(default: AttributionArg) -> Result<u8, Failure> {
@@ -297,14 +319,25 @@ fn tail(dir: &Path, lines: usize, follow: bool, json: bool) -> Result<u8, Failur
     Ok(YES)
 }
 
-fn verify(dir: &Path, strict: bool, json: bool) -> Result<u8, Failure> {
-    let options = if strict { VerifyOptions::new().strict() } else { VerifyOptions::new() };
+fn verify(dir: &Dir, strict: bool, vkey: Option<&Path>, json: bool) -> Result<u8, Failure> {
+    let config = super::config()?;
+    let dir = dir.dir.as_deref().unwrap_or(config.audit_dir());
+    let mut options = VerifyOptions::new();
+    if strict {
+        options = options.strict();
+    }
+    if config.data_dir().is_dir() {
+        options = options.with_data_dir(config.data_dir());
+    }
+    if let Some(vkey) = vkey {
+        options = options.with_vkeys(vkey);
+    }
     // Whatever cannot be read is neither intact nor tampered with.
     let report = entrabot_audit::verify_with(dir, &options).map_err(unreadable)?;
     if json {
         terminal::json(&serde_json::to_value(&report).map_err(|_| Failure::internal("the report"))?)?;
     } else {
-        print_report(dir, &report)?;
+        terminal::bytes(report.to_text().as_bytes())?;
     }
     Ok(if report.ok { YES } else { NO })
 }
@@ -312,39 +345,6 @@ fn verify(dir: &Path, strict: bool, json: bool) -> Result<u8, Failure> {
 /// Exit code 2: usage or I/O.
 fn unreadable(error: AuditError) -> Failure {
     Failure::of(&error).with_class(entrabot_keystore::ErrorClass::Configuration)
-}
-
-fn print_report(dir: &Path, report: &VerifyReport) -> Result<(), Failure> {
-    let level = serde_json::to_value(report.level).unwrap_or_default();
-    terminal::line(&format!(
-        "{}: {} events, {} foreign lines, {} files in {}",
-        if report.ok { "intact" } else { "NOT INTACT" },
-        report.events,
-        report.foreign,
-        report.files,
-        dir.display()
-    ))?;
-    terminal::line(&format!("level: {}", level.as_str().unwrap_or("unknown")))?;
-    if let Some(error) = &report.first_error {
-        terminal::line(&cleaned(&format!("first error: {}:{}: {}", error.file, error.line, error.reason)))?;
-    }
-    if report.torn_tail_bytes > 0 {
-        terminal::line(&format!(
-            "torn tail: {} bytes of an unfinished last line, never acknowledged",
-            report.torn_tail_bytes
-        ))?;
-    }
-    if report.pending_without_outcome > 0 {
-        terminal::line(&format!("pending without outcome: {}", report.pending_without_outcome))?;
-        for span in &report.pending {
-            let line = format!("  {}  {}  call {}", span.timestamp, span.action, span.call_id);
-            terminal::line(&cleaned(&line))?;
-        }
-    }
-    for warning in &report.warnings {
-        terminal::line(&cleaned(&format!("warning: {warning}")))?;
-    }
-    Ok(())
 }
 
 fn query(args: QueryArgs, json: bool) -> Result<u8, Failure> {
@@ -392,5 +392,81 @@ fn query(args: QueryArgs, json: bool) -> Result<u8, Failure> {
     })
     .map_err(unreadable)?;
     printing?;
+    Ok(YES)
+}
+
+fn status(dir: &Dir, json: bool) -> Result<u8, Failure> {
+    let config = super::config()?;
+    let dir = dir.dir.as_deref().unwrap_or(config.audit_dir());
+    let status = entrabot_audit::status(dir, config.data_dir()).map_err(unreadable)?;
+    let value = serde_json::to_value(&status).map_err(|_| Failure::internal("the status"))?;
+    super::print_members(&value, json)?;
+    Ok(YES)
+}
+
+/// The log of the settings, for a command that is about the log itself.
+fn with_log<T>(act: impl FnOnce(&AuditLog) -> Result<T, AuditError>) -> Result<T, Failure> {
+    let parts = Parts::new(super::config()?)?;
+    let done = act(&parts.audit()?)?;
+    close(&parts);
+    Ok(done)
+}
+
+fn checkpoint(json: bool) -> Result<u8, Failure> {
+    print_sealed(with_log(AuditLog::checkpoint)?.as_ref(), json)
+}
+
+fn rotate_key(json: bool) -> Result<u8, Failure> {
+    print_sealed(with_log(AuditLog::rotate_signing_key)?.as_ref(), json)
+}
+
+fn print_sealed(sealed: Option<&Sealed>, json: bool) -> Result<u8, Failure> {
+    if json {
+        let (size, note) = sealed.map_or((0, None), |sealed| (sealed.size, sealed.note.as_deref()));
+        terminal::json(&json!({"size": size, "note": note}))?;
+    } else {
+        match sealed {
+            None => terminal::line("the log is empty")?,
+            Some(Sealed { size, note: None, .. }) => {
+                terminal::line(&format!("an earlier checkpoint covers all {size} lines"))?;
+            }
+            Some(Sealed { note: Some(note), .. }) => terminal::bytes(note.as_bytes())?,
+        }
+    }
+    Ok(YES)
+}
+
+fn close_orphans(json: bool) -> Result<u8, Failure> {
+    let closed = with_log(AuditLog::close_orphans)?;
+    if json {
+        let calls: Vec<_> = closed
+            .iter()
+            .map(|event| json!({"call_id": event.call_id(), "event_id": event.event_id(), "action": event.action()}))
+            .collect();
+        terminal::json(&json!({"closed": calls}))?;
+    } else {
+        for event in &closed {
+            terminal::line(&event.to_text())?;
+        }
+    }
+    Ok(YES)
+}
+
+fn resume(clock: bool, shrunk: bool, json: bool) -> Result<u8, Failure> {
+    let ids = with_log(|audit| {
+        let mut ids = Vec::new();
+        if clock {
+            ids.push(audit.accept_clock()?.to_string());
+        }
+        if shrunk {
+            ids.push(audit.accept_shrunk()?.to_string());
+        }
+        Ok(ids)
+    })?;
+    if json {
+        terminal::json(&json!({"event_ids": ids}))?;
+    } else {
+        ids.iter().try_for_each(|id| terminal::line(id))?;
+    }
     Ok(YES)
 }

@@ -8,6 +8,7 @@ use entrabot_keystore::ErrorClass;
 use serde_json::{Map, Value, json};
 
 use super::YES;
+use super::audit::close;
 use crate::compose::Parts;
 use crate::failure::Failure;
 use crate::terminal;
@@ -35,7 +36,7 @@ pub(crate) fn call(call: CallArgs) -> Result<u8, Failure> {
     let door = parts.provider()?;
     let result = super::runtime()?.block_on(door.call(&server, &tool, arguments));
     drop(door);
-    parts.close_audit();
+    close(&parts);
     match result {
         Ok(answered) => {
             let ids = answered.recorded;
@@ -79,7 +80,7 @@ pub(crate) fn tools(server: Option<&str>, json: bool) -> Result<u8, Failure> {
         }
     }
     drop(door);
-    parts.close_audit();
+    close(&parts);
     if json {
         terminal::json(&Value::Object(offered))?;
         return Ok(first_failure.map_or(YES, |failure| failure.exit_code()));

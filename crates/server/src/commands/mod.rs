@@ -11,8 +11,9 @@ pub(crate) mod whoami;
 
 use clap::CommandFactory;
 use entrabot_identity::Config;
+use serde_json::Value;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, cleaned};
 use crate::{serve as server, terminal};
 
 /// The answer of a command is yes.
@@ -36,7 +37,7 @@ pub(crate) fn completions(shell: clap_complete::Shell) -> Result<u8, Failure> {
 fn config() -> Result<Config, Failure> {
     let config = Config::from_env()?;
     for warning in config.warnings() {
-        terminal::note(&format!("warning: {}", crate::failure::cleaned(warning)));
+        terminal::note(&format!("warning: {}", cleaned(warning)));
     }
     Ok(config)
 }
@@ -48,4 +49,21 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::io("start the runtime", &error))
+}
+
+/// An object as JSON, or as one line for each member that says something.
+fn print_members(value: &Value, json: bool) -> Result<(), Failure> {
+    let Value::Object(members) = value else { return terminal::json(value) };
+    if json {
+        return terminal::json(value);
+    }
+    let fields: Vec<_> = members
+        .iter()
+        .filter(|(_, value)| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty()))
+        .map(|(name, value)| {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            (name.as_str(), cleaned(&text))
+        })
+        .collect();
+    terminal::fields(&fields)
 }

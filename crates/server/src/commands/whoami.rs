@@ -1,19 +1,18 @@
 //! `entrabot whoami` and `entrabot status`.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{NO, YES};
 use crate::compose::Parts;
 use crate::failure::Failure;
 use crate::mcp::{foreign_bases, who_am_i};
-use crate::terminal;
 
 /// Signs in, as a call would.
 pub(crate) fn whoami(json: bool) -> Result<u8, Failure> {
     let parts = Parts::new(super::config()?)?;
     let who = super::runtime()?.block_on(who_am_i(&parts));
     let value = serde_json::to_value(&who).map_err(|_| Failure::internal("whoami"))?;
-    print(&value, json)?;
+    super::print_members(&value, json)?;
     match parts.sign_in().last_failure() {
         // With --json the answer above tells it; on a terminal the reason belongs on stderr, and in the exit code.
         Some(failure) if !json => Err(failure),
@@ -47,22 +46,6 @@ pub(crate) fn status(json: bool) -> Result<u8, Failure> {
         "can_sign_in": exchange.is_none(),
         "missing": exchange.as_ref().map(|failure| failure.message().to_owned()),
     });
-    print(&value, json)?;
+    super::print_members(&value, json)?;
     Ok(if exchange.is_none() { YES } else { NO })
-}
-
-fn print(value: &Value, json: bool) -> Result<(), Failure> {
-    if json {
-        return terminal::json(value);
-    }
-    let Value::Object(members) = value else { return terminal::json(value) };
-    let fields: Vec<_> = members
-        .iter()
-        .filter(|(_, value)| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty()))
-        .map(|(name, value)| {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            (name.as_str(), crate::failure::cleaned(&text))
-        })
-        .collect();
-    terminal::fields(&fields)
 }

@@ -6,6 +6,9 @@ use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
 
+/// The keys that every line begins with.
+const FIXED: [&str; 4] = ["timestamp", "level", "logger", "message"];
+
 #[derive(Default)]
 struct Fields {
     message: String,
@@ -53,14 +56,22 @@ pub(super) fn render(event: &Event<'_>) -> String {
         Level::INFO => "INFO",
         Level::DEBUG | Level::TRACE => "DEBUG",
     };
-    let mut line = Map::new();
     let now = chrono::Utc::now().format("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string();
-    line.insert("timestamp".into(), now.into());
-    line.insert("level".into(), level.into());
-    line.insert("logger".into(), meta.target().replace("::", ".").into());
-    line.insert("message".into(), fields.message.into());
-    for (name, value) in fields.others {
-        line.entry(name).or_insert(value);
+    let mut line = String::from("{");
+    let mut put = |name: &str, value: &Value| {
+        // A JSON string's Display escapes what has to be.
+        let separator = if line.len() > 1 { "," } else { "" };
+        line.push_str(&format!("{separator}{}:{value}", Value::from(name)));
+    };
+    put("timestamp", &now.into());
+    put("level", &level.into());
+    put("logger", &meta.target().replace("::", ".").into());
+    put("message", &fields.message.into());
+    for (name, value) in &fields.others {
+        if !FIXED.contains(&name.as_str()) {
+            put(name, value);
+        }
     }
-    format!("{}\n", Value::Object(line))
+    line.push_str("}\n");
+    line
 }
