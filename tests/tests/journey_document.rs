@@ -168,3 +168,49 @@ fn nothing_of_the_arguments_is_kept() -> io::Result<()> {
     assert!(!fs::read_to_string(home.serve_log())?.contains(marker));
     Ok(())
 }
+
+#[test]
+#[ignore = "long: needs strace"]
+fn the_pending_line_is_synced_before_work_iq_is_even_connected() -> io::Result<()> {
+    let home = Home::ready(Options::default())?;
+    let port = url::Url::parse(&home.cloud.info().a365_base).ok().and_then(|url| url.port()).expect("a port");
+    let trace = home.scratch().join("trace");
+    let entrabot = home.command(&[
+        "call",
+        "mcp_WordServer",
+        "CreateDocument",
+        "--args",
+        r#"{"fileName":"x","contentInHtml":"<p>x</p>"}"#,
+    ]);
+    let mut strace = std::process::Command::new("strace");
+    strace.args([
+        "-f",
+        "-y",
+        "-s",
+        "4096",
+        "-e",
+        "trace=connect,write,pwrite64,writev,fdatasync,fsync",
+        "-o",
+    ]);
+    strace
+        .arg(&trace)
+        .arg(entrabot.get_program())
+        .args(entrabot.get_args())
+        .env_clear()
+        .current_dir(home.scratch());
+    strace.envs(entrabot.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    assert!(strace.output()?.status.success());
+    let trace = fs::read_to_string(trace)?;
+    let first = |what: &dyn Fn(&str) -> bool| trace.lines().position(what);
+    let written =
+        first(&|line| line.contains("write") && line.contains(".jsonl>") && line.contains("pending"));
+    let written = written.expect("the pending line was written");
+    let synced = trace.lines().skip(written).position(|line| {
+        (line.contains("fdatasync(") || line.contains("fsync(")) && line.contains(".jsonl>")
+    });
+    let synced = written + synced.expect("the day file was synced");
+    let connected = first(&|line| line.contains("connect(") && line.contains(&format!("htons({port})")));
+    let connected = connected.expect("Work IQ was connected");
+    assert!(synced < connected, "written {written}, synced {synced}, connected {connected}");
+    Ok(())
+}

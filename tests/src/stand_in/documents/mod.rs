@@ -6,6 +6,7 @@ mod html;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -33,6 +34,8 @@ pub(crate) struct Item {
     /// What a Word document was made from; comments are put in by making it again.
     source: Option<String>,
     comments: Vec<Comment>,
+    /// What was read back last, and when the file had been written then.
+    read: Option<(SystemTime, String, Vec<Comment>)>,
 }
 
 /// All drives.
@@ -100,6 +103,11 @@ impl Documents {
     /// A user's item by its URL; the query does not matter.
     pub(crate) fn by_url(&self, user: &str, url: &str) -> Option<&Item> {
         self.items.iter().find(|known| known.owner == user && same_document(&known.web_url, url))
+    }
+
+    /// The same, to be read back.
+    pub(crate) fn by_url_mut(&mut self, user: &str, url: &str) -> Option<&mut Item> {
+        self.items.iter_mut().find(|known| known.owner == user && same_document(&known.web_url, url))
     }
 
     /// Where the document of a URL lies, whoever owns it.
@@ -182,6 +190,7 @@ impl Documents {
             path: dir.join(name),
             source: None,
             comments: Vec::new(),
+            read: None,
         })
     }
 
@@ -215,9 +224,17 @@ impl Item {
         fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
     }
 
-    /// Text and comments of a Word document, read back out of the file.
-    pub(crate) fn read_back(&self) -> io::Result<(String, Vec<Comment>)> {
-        docx::read(&fs::read(&self.path)?)
+    /// Text and comments of a Word document, read back out of the file whenever it has changed.
+    pub(crate) fn read_back(&mut self) -> io::Result<(String, Vec<Comment>)> {
+        let written = fs::metadata(&self.path)?.modified()?;
+        if let Some((when, text, comments)) = &self.read
+            && *when == written
+        {
+            return Ok((text.clone(), comments.clone()));
+        }
+        let (text, comments) = docx::read(&fs::read(&self.path)?)?;
+        self.read = Some((written, text.clone(), comments.clone()));
+        Ok((text, comments))
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) fn create(world: &mut World, user: &User, arguments: &Value) -> Said 
 
 /// `GetDocumentContent`: text and comments, read back out of the file.
 pub(super) fn content(world: &mut World, user: &User, arguments: &Value) -> Said {
-    let Some(item) = world.documents.by_url(&user.id, text(arguments, "url")) else { return missing() };
+    let Some(item) = world.documents.by_url_mut(&user.id, text(arguments, "url")) else { return missing() };
     let (content, comments) = match item.read_back() {
         Ok(read) => read,
         Err(error) => return Said::Error(format!("The document could not be read: {error}")),
