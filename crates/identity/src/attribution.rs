@@ -88,7 +88,6 @@ impl Attribution {
     }
     /// "No identity yet": can be said only inside provisioning.
     #[cfg(feature = "provisioning")]
-    #[expect(dead_code, reason = "provisioning is the only caller")]
     pub(crate) fn bootstrap() -> Self {
         Self { agent_id: "unknown".into(), kind: AttributionType::None, via: Via::Nobody }
     }

@@ -12,7 +12,6 @@ pub struct Action {
 
 impl Action {
     #[cfg(feature = "provisioning")]
-    #[expect(dead_code, reason = "provisioning is the only caller")]
     pub(crate) fn new(name: &'static str, subject: Option<&uuid::Uuid>) -> Self {
         Self { name, subject: subject.map(|id| id.hyphenated().to_string()) }
     }

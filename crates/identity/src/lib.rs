@@ -7,6 +7,8 @@ mod gate;
 mod ids;
 mod session;
 
+#[cfg(feature = "tokens")]
+mod graph;
 #[cfg(feature = "provisioning")]
 mod provisioning;
 #[cfg(feature = "tokens")]
@@ -19,9 +21,15 @@ pub use config::{
 };
 pub use entrabot_keystore::{Diagnose, ErrorClass};
 pub use gate::{Action, ActionGate, Admitted, GateError};
+#[cfg(feature = "tokens")]
+pub use graph::{GraphError, Sponsor, Sponsors, SponsorsError};
 pub use ids::{AgentId, AgentUserId, BlueprintAppId, ClientId, InvalidId, ObjectId, TenantId};
 #[cfg(feature = "provisioning")]
-pub use provisioning::Provisioner;
+pub use provisioning::{
+    BlueprintChoice, Change, Desired, HeldCertificate, InvalidDesired, Plan, Progress, Provisioned,
+    Provisioner, ProvisioningError, ProvisioningLock, Remains, Rotated, Step as ProvisioningStep, StepKind,
+    Teardown, TeardownPlan,
+};
 pub use session::{
     Human, InvalidTransitionError, Session, SessionChange, SessionError, SessionSnapshot, SessionState,
     SessionUser, Step,

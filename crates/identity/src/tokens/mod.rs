@@ -26,6 +26,8 @@ pub use check::{HopReport, HopSuccess};
 pub use claims::{ShownClaim, fmi_subject};
 pub use egress::Egress;
 pub use error::{Hop, TokenError, TokenExchangeError};
+#[cfg(feature = "provisioning")]
+pub(crate) use exchange::ASSERTION_TYPE;
 pub use exchange::{AgentIdentity, TokenExchange};
 pub(crate) use post::{Budget, TokenEndpoint};
 pub use resource::{ClaimsChallenge, Resource};

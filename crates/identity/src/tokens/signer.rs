@@ -1,8 +1,6 @@
 use std::fmt;
 
-use entrabot_keystore::{
-    CertificateThumbprint, EntryName, KeystoreError, KeystorePolicy, PemSigner, SecretBytes, Signer,
-};
+use entrabot_keystore::{CertificateThumbprint, EntryName, KeystoreError, KeystorePolicy, PemSigner, Signer};
 
 use super::TokenError;
 use super::exchange::missing_settings;
@@ -53,23 +51,5 @@ impl SignerSource for KeystoreSigner {
             Err(error) => return Err(error.into()),
         };
         Ok(Box::new(PemSigner::from_pkcs8_pem(&key, self.thumbprint.clone())?))
-    }
-}
-
-/// A key that was read already: for an embedder with a store of its own, and for trying a key before it is kept.
-pub(crate) struct HeldKey {
-    pem: SecretBytes,
-    thumbprint: CertificateThumbprint,
-}
-
-impl fmt::Debug for HeldKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HeldKey").field("thumbprint", &self.thumbprint).finish_non_exhaustive()
-    }
-}
-
-impl SignerSource for HeldKey {
-    fn signer(&self) -> Result<Box<dyn Signer>, TokenError> {
-        Ok(Box::new(PemSigner::from_pkcs8_pem(&self.pem, self.thumbprint.clone())?))
     }
 }

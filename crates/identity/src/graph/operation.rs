@@ -1,0 +1,67 @@
+/// A change in the directory, with the application permissions any of which allows it. Graph's own 403 never names
+/// what is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    CreateBlueprint,
+    CreatePrincipal,
+    WriteCredentials,
+    CreateIdentity,
+    CreateUser,
+    UpdateUser,
+    AssignRole,
+    WriteGrant,
+    AssignLicence,
+    CreateResourcePrincipal,
+    DeleteUser,
+    DeleteIdentity,
+    DeleteBlueprint,
+    Purge,
+}
+
+impl Operation {
+    /// In words, after "refused to".
+    pub(crate) fn what(self) -> &'static str {
+        match self {
+            Self::CreateBlueprint => "create the blueprint",
+            Self::CreatePrincipal => "create the blueprint's principal",
+            Self::WriteCredentials => "change the blueprint's certificates",
+            Self::CreateIdentity => "create the agent identity",
+            Self::CreateUser => "create the agent user",
+            Self::UpdateUser => "set the agent user's usage location",
+            Self::AssignRole => "assign an app role to the agent identity",
+            Self::WriteGrant => "grant delegated scopes",
+            Self::AssignLicence => "assign a licence to the agent user",
+            Self::CreateResourcePrincipal => "create the service principal of a Work IQ resource",
+            Self::DeleteUser => "delete the agent user",
+            Self::DeleteIdentity => "delete the agent identity",
+            Self::DeleteBlueprint => "delete the blueprint",
+            Self::Purge => "delete a deleted object for good",
+        }
+    }
+
+    pub(crate) fn permissions(self) -> &'static [&'static str] {
+        match self {
+            Self::CreateBlueprint => {
+                &["AgentIdentityBlueprint.Create", "AgentIdentityBlueprint.ReadWrite.All"]
+            }
+            Self::CreatePrincipal => {
+                &["AgentIdentityBlueprintPrincipal.Create", "AgentIdentityBlueprintPrincipal.ReadWrite.All"]
+            }
+            Self::WriteCredentials => {
+                &["AgentIdentityBlueprint.AddRemoveCreds.All", "AgentIdentityBlueprint.ReadWrite.All"]
+            }
+            Self::CreateIdentity => &["AgentIdentity.Create.All", "AgentIdentity.ReadWrite.All"],
+            Self::CreateUser | Self::UpdateUser | Self::DeleteUser => {
+                &["AgentIdUser.ReadWrite.IdentityParentedBy", "AgentIdUser.ReadWrite.All"]
+            }
+            Self::AssignRole => &["AppRoleAssignment.ReadWrite.All"],
+            Self::WriteGrant => &["DelegatedPermissionGrant.ReadWrite.All"],
+            Self::AssignLicence => &["LicenseAssignment.ReadWrite.All"],
+            Self::CreateResourcePrincipal => &["Application.ReadWrite.All"],
+            Self::DeleteIdentity => &["AgentIdentity.DeleteRestore.All", "AgentIdentity.ReadWrite.All"],
+            Self::DeleteBlueprint | Self::Purge => {
+                &["AgentIdentityBlueprint.DeleteRestore.All", "AgentIdentityBlueprint.ReadWrite.All"]
+            }
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! What is read of the directory, as types.
+
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::certificate::Certificate;
+use super::{Provisioner, ProvisioningError};
+use crate::graph::text;
+use crate::tokens::http::encoded;
+
+/// Microsoft Graph's own app id.
+const GRAPH_APP_ID: &str = "00000003-0000-0000-c000-000000000000";
+
+pub(super) type Object = Map<String, Value>;
+
+#[derive(Clone, Debug)]
+pub(super) struct Blueprint {
+    pub(super) id: Uuid,
+    pub(super) app_id: Uuid,
+    pub(super) credentials: Vec<Credential>,
+}
+
+/// One entry of `keyCredentials`.
+#[derive(Clone, Debug)]
+pub(super) struct Credential {
+    pub(super) key_id: String,
+    pub(super) certificate: Option<Certificate>,
+    /// As Graph sent it, without `key`: sent back so, Graph keeps the entry.
+    pub(super) kept: Object,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct User {
+    pub(super) id: Uuid,
+    pub(super) is_agent: bool,
+    pub(super) parent: Option<Uuid>,
+    pub(super) has_usage_location: bool,
+    pub(super) licences: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    pub(super) id: Uuid,
+    pub(super) blueprint: Option<Uuid>,
+}
+
+/// A delegated grant.
+#[derive(Clone, Debug)]
+pub(super) struct Grant {
+    pub(super) id: String,
+    pub(super) client: String,
+    pub(super) resource: String,
+    pub(super) principal: Option<String>,
+    pub(super) scopes: Vec<String>,
+}
+
+/// A subscription with seats left or not.
+#[derive(Clone, Debug)]
+pub(super) struct Subscription {
+    pub(super) sku_id: String,
+    pub(super) part_number: String,
+    pub(super) has_teams: bool,
+    pub(super) free: i64,
+}
+
+pub(super) fn id(object: &Object, member: &str) -> Result<Uuid, ProvisioningError> {
+    text(object, member).and_then(|text| Uuid::try_parse(text).ok()).ok_or_else(|| {
+        ProvisioningError::refused(
+            format!("an object of the directory has no {member} that is a GUID"),
+            "check ENTRABOT_GRAPH_BASE",
+        )
+    })
+}
+
+fn is_type(object: &Object, name: &str) -> bool {
+    text(object, "@odata.type")
+        .is_some_and(|kind| kind.trim_start_matches('#') == format!("microsoft.graph.{name}"))
+}
+
+/// `'` doubled, percent-encoded: one literal of a `$filter`.
+fn literal(value: &str) -> String {
+    format!("%27{}%27", encoded(&value.replace('\'', "''")))
+}
+
+/// `member eq 'value'`.
+fn equals(member: &str, value: &str) -> String {
+    format!("$filter={member}%20eq%20{}", literal(value))
+}
+
+fn blueprint(object: &Object) -> Result<Blueprint, ProvisioningError> {
+    let credentials = object.get("keyCredentials").and_then(Value::as_array).cloned().unwrap_or_default();
+    let credentials = credentials.into_iter().filter_map(|item| match item {
+        Value::Object(mut kept) => {
+            let key = kept.insert("key".into(), Value::Null);
+            let certificate = key.as_ref().and_then(Value::as_str).and_then(Certificate::from_base64);
+            Some(Credential { key_id: text(&kept, "keyId")?.to_owned(), certificate, kept })
+        }
+        _ => None,
+    });
+    Ok(Blueprint { id: id(object, "id")?, app_id: id(object, "appId")?, credentials: credentials.collect() })
+}
+
+pub(super) fn user(object: &Object) -> Result<User, ProvisioningError> {
+    let parent = text(object, "identityParentId").and_then(|text| Uuid::try_parse(text).ok());
+    let licences = object.get("assignedLicenses").and_then(Value::as_array).cloned().unwrap_or_default();
+    Ok(User {
+        id: id(object, "id")?,
+        is_agent: is_type(object, "agentUser") || parent.is_some(),
+        parent,
+        has_usage_location: text(object, "usageLocation").is_some(),
+        licences: licences
+            .iter()
+            .filter_map(|licence| licence.get("skuId")?.as_str().map(str::to_owned))
+            .collect(),
+    })
+}
+
+fn identity(object: &Object) -> Result<Identity, ProvisioningError> {
+    let blueprint = text(object, "agentIdentityBlueprintId").and_then(|text| Uuid::try_parse(text).ok());
+    Ok(Identity { id: id(object, "id")?, blueprint })
+}
+
+impl Provisioner {
+    async fn get(&self, what: &'static str, path: &str) -> Result<Object, ProvisioningError> {
+        Ok(self.graph.get(what, &self.sign_in.token().await?, path).await?)
+    }
+
+    async fn list(&self, what: &'static str, path: &str) -> Result<Vec<Object>, ProvisioningError> {
+        Ok(self.graph.list(what, &self.sign_in.token().await?, path).await?)
+    }
+
+    /// `None` for a 404, and only for that.
+    async fn find(&self, what: &'static str, path: &str) -> Result<Option<Object>, ProvisioningError> {
+        match self.get(what, path).await {
+            Ok(object) => Ok(Some(object)),
+            Err(ProvisioningError::Graph(error)) if error.status() == Some(404) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The blueprints of this display name. Ordinary apps of that name are none of our business.
+    pub(super) async fn blueprints_named(&self, name: &str) -> Result<Vec<Uuid>, ProvisioningError> {
+        let path = format!("/v1.0/applications?{}", equals("displayName", name));
+        let found = self.list("look for the blueprint", &path).await?;
+        found.iter().filter(|app| is_type(app, "agentIdentityBlueprint")).map(|app| id(app, "id")).collect()
+    }
+
+    pub(super) async fn blueprint_of_app(&self, app_id: &str) -> Result<Option<Uuid>, ProvisioningError> {
+        let path = format!("/v1.0/applications?{}", equals("appId", app_id));
+        let found = self.list("look for the blueprint", &path).await?;
+        found.iter().find(|app| is_type(app, "agentIdentityBlueprint")).map(|app| id(app, "id")).transpose()
+    }
+
+    /// With its certificates: Graph shows them for one object, selected by name, and nowhere else.
+    pub(super) async fn blueprint(&self, id: &Uuid) -> Result<Option<Blueprint>, ProvisioningError> {
+        let path = format!("/v1.0/applications/{id}?$select=id,appId,displayName,keyCredentials");
+        self.find("read the blueprint's certificates", &path).await?.as_ref().map(blueprint).transpose()
+    }
+
+    /// The service principal of an app, if the tenant has one.
+    pub(super) async fn principal_of(&self, app_id: &str) -> Result<Option<Uuid>, ProvisioningError> {
+        let path = format!("/v1.0/servicePrincipals?{}", equals("appId", app_id));
+        let found = self.list("look for a service principal", &path).await?;
+        found.first().map(|principal| id(principal, "id")).transpose()
+    }
+
+    pub(super) async fn graph_principal(&self) -> Result<Uuid, ProvisioningError> {
+        self.principal_of(GRAPH_APP_ID)
+            .await?
+            .ok_or_else(|| ProvisioningError::NotFound { what: "Microsoft Graph's service principal".into() })
+    }
+
+    pub(super) async fn identities_named(&self, name: &str) -> Result<Vec<Identity>, ProvisioningError> {
+        let path = format!("/v1.0/servicePrincipals?{}", equals("displayName", name));
+        let found = self.list("look for the agent identity", &path).await?;
+        found.iter().filter(|object| is_type(object, "agentIdentity")).map(identity).collect()
+    }
+
+    pub(super) async fn identity(&self, id: &str) -> Result<Option<Identity>, ProvisioningError> {
+        let path = format!("/v1.0/servicePrincipals/{}", encoded(id));
+        let found = self.find("read the agent identity", &path).await?;
+        found.filter(|object| is_type(object, "agentIdentity")).as_ref().map(identity).transpose()
+    }
+
+    /// All identities of a blueprint. Graph refuses to filter by it, so all are read.
+    pub(super) async fn identities_of(&self, blueprint: &Uuid) -> Result<Vec<Identity>, ProvisioningError> {
+        let path = "/v1.0/servicePrincipals/microsoft.graph.agentIdentity";
+        let found = self.list("list the blueprint's agent identities", path).await?;
+        let identities: Result<Vec<Identity>, _> = found.iter().map(identity).collect();
+        Ok(identities?
+            .into_iter()
+            .filter(|identity| identity.blueprint.as_ref() == Some(blueprint))
+            .collect())
+    }
+
+    pub(super) async fn user_of(&self, upn: &str) -> Result<Option<User>, ProvisioningError> {
+        let path = format!("/beta/users?{}", equals("userPrincipalName", upn));
+        let found = self.list("look for the agent user", &path).await?;
+        found.first().map(user).transpose()
+    }
+
+    pub(super) async fn user(&self, id: &str) -> Result<Option<User>, ProvisioningError> {
+        let path = format!("/beta/users/{}", encoded(id));
+        self.find("read the agent user", &path).await?.as_ref().map(user).transpose()
+    }
+
+    /// Whether the identity holds this app role of the resource.
+    pub(super) async fn holds_role(
+        &self,
+        identity: &Uuid,
+        resource: &Uuid,
+        role: &str,
+    ) -> Result<bool, ProvisioningError> {
+        let path = format!("/v1.0/servicePrincipals/{identity}/appRoleAssignments");
+        let found = self.list("read the agent identity's app roles", &path).await?;
+        Ok(found.iter().any(|assignment| {
+            id(assignment, "resourceId").is_ok_and(|id| id == *resource)
+                && text(assignment, "appRoleId") == Some(role)
+        }))
+    }
+
+    pub(super) async fn grants_of(&self, client: &Uuid) -> Result<Vec<Grant>, ProvisioningError> {
+        let path = format!("/v1.0/oauth2PermissionGrants?{}", equals("clientId", &client.to_string()));
+        let found = self.list("read delegated grants", &path).await?;
+        let grant = |object: &Object| {
+            Some(Grant {
+                id: text(object, "id")?.to_owned(),
+                client: text(object, "clientId")?.to_owned(),
+                resource: text(object, "resourceId")?.to_owned(),
+                principal: text(object, "principalId").map(str::to_owned),
+                scopes: text(object, "scope")
+                    .unwrap_or_default()
+                    .split_whitespace()
+                    .map(str::to_owned)
+                    .collect(),
+            })
+        };
+        Ok(found.iter().filter_map(grant).filter(|grant| grant.client == client.to_string()).collect())
+    }
+
+    pub(super) async fn subscriptions(&self) -> Result<Vec<Subscription>, ProvisioningError> {
+        let found = self.list("read the tenant's licences", "/v1.0/subscribedSkus").await?;
+        let number = |object: &Object, outer: Option<&str>, name: &str| {
+            let place = outer.map_or(Some(object), |outer| object.get(outer)?.as_object());
+            place.and_then(|place| place.get(name)).and_then(Value::as_i64).unwrap_or(0)
+        };
+        let plans = |object: &Object| {
+            let plans = object.get("servicePlans").and_then(Value::as_array).cloned().unwrap_or_default();
+            plans.iter().any(|plan| {
+                plan.get("servicePlanName")
+                    .and_then(Value::as_str)
+                    .is_some_and(|name| name.starts_with("TEAMS"))
+            })
+        };
+        Ok(found
+            .iter()
+            .filter(|object| text(object, "capabilityStatus").is_none_or(|status| status == "Enabled"))
+            .filter_map(|object| {
+                Some(Subscription {
+                    sku_id: text(object, "skuId")?.to_owned(),
+                    part_number: text(object, "skuPartNumber").unwrap_or_default().to_owned(),
+                    has_teams: plans(object),
+                    free: number(object, Some("prepaidUnits"), "enabled")
+                        - number(object, None, "consumedUnits"),
+                })
+            })
+            .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quote_in_a_name_stays_inside_its_literal() {
+        assert_eq!(
+            equals("displayName", "d'emo & co"),
+            "$filter=displayName%20eq%20%27d%27%27emo%20%26%20co%27"
+        );
+    }
+}
