@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::AuditError;
-use crate::journal::{Failed, Journal, MAX_WRITE};
+use crate::journal::{Extent, Failed, Journal, MAX_WRITE};
 use crate::line::{Body, MAX_LINE, Record};
 use crate::locker::{Held, Locker, NotLocked};
 use crate::owners::Mark;
@@ -474,8 +474,8 @@ impl Engine {
         drop(held);
         let next_seq = journal.next_seq();
         drop(journal);
-        let (day, size, file) = match snapshot {
-            Ok(Some(found)) => found,
+        let Extent { day, size, file } = match snapshot {
+            Ok(Some(extent)) => extent,
             Ok(None) => return Ok(None),
             Err(Failed::Refused(error)) => return Err(error),
             Err(Failed::Fatal(error)) => {

@@ -36,6 +36,16 @@ pub(crate) struct Written {
     pub(crate) rolled: bool,
 }
 
+/// How far the log goes.
+#[derive(Debug)]
+pub(crate) struct Extent {
+    /// The newest file's day.
+    pub(crate) day: Day,
+    /// Its size.
+    pub(crate) size: u64,
+    pub(crate) file: Arc<dyn LogFile>,
+}
+
 /// Why a commit did not happen.
 #[derive(Debug)]
 pub(crate) enum Failed {
@@ -117,12 +127,16 @@ impl Journal {
     }
 
     /// The newest file and its size, all of it read: what a checkpoint may cover once it is synced.
-    pub(crate) fn snapshot(&mut self) -> Result<Option<(Day, u64, Arc<dyn LogFile>)>, Failed> {
+    pub(crate) fn snapshot(&mut self) -> Result<Option<Extent>, Failed> {
         if self.folder_is_empty()? {
             return Ok(None);
         }
         self.refresh()?;
-        Ok(self.head.as_ref().map(|head| (head.day, head.end, Arc::clone(&head.file))))
+        Ok(self.head.as_ref().map(|head| Extent {
+            day: head.day,
+            size: head.end,
+            file: Arc::clone(&head.file),
+        }))
     }
 
     /// The next `seq`, after [`Journal::snapshot`].

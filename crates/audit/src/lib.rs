@@ -36,7 +36,6 @@ mod verify;
 
 // What opening a log takes, so that a program needs this crate alone.
 pub use checkpoint::Sealed;
-pub use entrabot_identity::OutcomeSync;
 pub use entrabot_identity::{
     Attribute, AttributionChain, AttributionType, Config, Diagnose, ErrorClass, Session,
 };

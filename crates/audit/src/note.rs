@@ -309,10 +309,10 @@ impl Checkpoint {
                 if chain.replace(hash).is_some() {
                     return Err("two chain lines");
                 }
-            } else if let Some(rest) = line.strip_prefix("closed ") {
-                if closed.replace(parse_closed(rest).ok_or("a malformed closed line")?).is_some() {
-                    return Err("two closed lines");
-                }
+            } else if let Some(rest) = line.strip_prefix("closed ")
+                && closed.replace(parse_closed(rest).ok_or("a malformed closed line")?).is_some()
+            {
+                return Err("two closed lines");
             }
             // Other extension lines are signed like all and say nothing to us.
         }
