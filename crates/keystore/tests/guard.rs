@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 
 use common::{Rogue, entry, keyring, open, open_in, refusal, secret, surroundings};
 use entrabot_keystore::private_keyring::{Mode, PrivateKeyring};
-use entrabot_keystore::{AtRest, Diagnose as _, ErrorClass, Keystore, KeystoreError, Surroundings, Verdict};
+use entrabot_keystore::{
+    Allowlist, AtRest, Candidate, Diagnose as _, ErrorClass, Keystore, KeystoreError, Surroundings, Verdict,
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 const PEER: &str = env!("CARGO_BIN_EXE_keystore-test-peer");
@@ -24,6 +26,9 @@ fn signal(keyring: &PrivateKeyring, signal: Signal) {
     let pid = i32::try_from(keyring.provider_pid().unwrap()).unwrap();
     kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
 }
+
+/// One operation on the entry `a`.
+type Act = fn(&Keystore) -> Result<(), KeystoreError>;
 
 /// Runs it, and holds it to the promise that nothing waits for a keyring longer than 2.5 s.
 #[track_caller]
@@ -194,7 +199,7 @@ fn a_stopped_provider_does_not_hold_us() {
 
 #[test]
 fn a_provider_that_stops_in_the_middle_does_not_hold_us() {
-    let acts: [fn(&Keystore) -> Result<(), KeystoreError>; 4] = [
+    let acts: [Act; 4] = [
         |keystore| keystore.get(&entry("a")).map(drop),
         |keystore| keystore.put(&entry("a"), &secret("other")),
         |keystore| keystore.delete(&entry("a")),
@@ -225,7 +230,7 @@ fn a_provider_that_stops_in_the_middle_does_not_hold_us() {
 #[test]
 fn who_takes_the_name_over_between_guard_and_act_receives_nothing() {
     for act in [
-        (|keystore| keystore.get(&entry("a")).map(drop)) as fn(&Keystore) -> _,
+        (|keystore| keystore.get(&entry("a")).map(drop)) as Act,
         |keystore| keystore.put(&entry("a"), &secret("value that must not leave")),
         |keystore| keystore.delete(&entry("a")),
         |keystore| keystore.list("entrabot-test").map(drop),
@@ -396,6 +401,26 @@ fn the_session_collection_is_not_a_place_for_a_key() {
         .unwrap();
     assert!(status.status.success());
     assert!(refusal(open(&keyring)).to_string().contains("lost when the session ends"));
+}
+
+#[test]
+fn a_state_that_cannot_be_told_takes_the_operators_explicit_word() {
+    let keyring = keyring(Mode::Encrypted);
+    let file = keyring.keyring_file();
+    std::fs::rename(&file, file.with_extension("elsewhere")).unwrap();
+    let error = refusal(open(&keyring));
+    assert_eq!(
+        (error.finding().verdict(), error.finding().at_rest()),
+        (Verdict::Unverifiable, AtRest::Unknown)
+    );
+    assert!(error.hint().unwrap().contains("secret-service:unverified"));
+
+    let candidate = Candidate::detect_in(&surroundings(&keyring)).unwrap();
+    let keystore = candidate.validate(&Allowlist::with("secret-service:unverified").unwrap()).unwrap();
+    assert_eq!(keystore.finding().verdict(), Verdict::Unverifiable);
+    // The word covers what cannot be told, not what is known to be unsafe.
+    std::fs::write(&file, "[keyring]\n").unwrap();
+    assert_eq!(refusal(keystore.get(&entry("a"))).finding().at_rest(), AtRest::Cleartext);
 }
 
 #[test]
