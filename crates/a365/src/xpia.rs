@@ -66,6 +66,10 @@ pub fn envelope(source: &str, body: &str) -> String {
 /// Without the characters that a person does not see and a model reads: control characters (tab and line ends
 /// stay), zero-width, bidirectional control, tag characters and supplementary variation selectors.
 pub(crate) fn clean(text: &str) -> String {
+    // Most text has nothing to take away.
+    if text.bytes().all(|b| matches!(b, 0x20..=0x7e | b'\t' | b'\n' | b'\r')) {
+        return text.to_owned();
+    }
     text.chars().filter(|c| !is_invisible(*c)).collect()
 }
 

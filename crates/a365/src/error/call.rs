@@ -282,10 +282,7 @@ impl Diagnose for CallError {
                  {server} in the manifest"
             )
             .into(),
-            CallFailure::RateLimited { retry_after } => match retry_after {
-                Some(seconds) => format!("call again in {seconds} s").into(),
-                None => "call again later".into(),
-            },
+            CallFailure::RateLimited { retry_after: Some(seconds) } => format!("call again in {seconds} s").into(),
             CallFailure::UnknownTool => format!("`entrabot tools {server}` lists what the server offers").into(),
             CallFailure::DefinitionChanged => format!(
                 "look at what changed (`entrabot tools {server}`), and accept it with `entrabot a365 trust {server}`"

@@ -1,5 +1,6 @@
 //! An upstream's own error message: the one text from outside that an error may show.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use crate::xpia;
@@ -8,8 +9,8 @@ use crate::xpia;
 const MAX_CHARS: usize = 300;
 /// What is looked at of a message.
 const MAX_BYTES: usize = 4096;
-/// A piece of a token this long is one too many.
-const TOKEN_WINDOW: usize = 16;
+/// A piece of a token or of an argument this long is one too many.
+const WINDOW: usize = 16;
 /// An argument shorter than this could be any word, and is left alone.
 const MIN_ARGUMENT: usize = 4;
 
@@ -26,18 +27,14 @@ impl UpstreamText {
         let message = &message[..floor(message, MAX_BYTES)];
         let mut text = xpia::clean(message);
         for secret in secrets {
-            text = without_pieces(&text, secret);
+            text = without_pieces(&text, secret, "[redacted]");
         }
         text = without_web_tokens(&text);
         let mut arguments: Vec<&str> =
             arguments.iter().copied().filter(|text| text.len() >= MIN_ARGUMENT).collect();
         arguments.sort_by_key(|text| std::cmp::Reverse(text.len()));
         for argument in arguments {
-            text = text.replace(argument, "[argument]");
-            let cleaned = xpia::clean(argument);
-            if cleaned.len() >= MIN_ARGUMENT {
-                text = text.replace(&cleaned, "[argument]");
-            }
+            text = without_argument(text, argument);
         }
         let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let cut: String = flat.chars().take(MAX_CHARS).collect();
@@ -55,20 +52,44 @@ fn floor(text: &str, most: usize) -> usize {
     (0..=most.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
-/// Replaces every stretch that shares 16 bytes or more with the secret.
-fn without_pieces(text: &str, secret: &str) -> String {
-    let (bytes, secret) = (text.as_bytes(), secret.as_bytes());
-    if secret.len() < TOKEN_WINDOW || bytes.len() < TOKEN_WINDOW {
-        return text.to_owned();
-    }
-    let windows: std::collections::HashSet<&[u8]> = secret.windows(TOKEN_WINDOW).collect();
-    let mut hidden = vec![false; bytes.len()];
-    for (at, window) in bytes.windows(TOKEN_WINDOW).enumerate() {
-        if windows.contains(window) {
-            hidden[at..at + TOKEN_WINDOW].fill(true);
+/// Takes out an argument: whole, cleaned as the message was, each segment of a URL, and every stretch of 16 bytes.
+fn without_argument(mut text: String, argument: &str) -> String {
+    let replace = |text: String, piece: &str| {
+        if piece.len() >= MIN_ARGUMENT { text.replace(piece, "[argument]") } else { text }
+    };
+    if argument.len() <= MAX_BYTES {
+        text = replace(text, argument);
+        text = replace(text, &xpia::clean(argument));
+        if argument.starts_with("https://") {
+            for segment in argument["https://".len()..].split(['/', '?', '&', '=', '#']).skip(1) {
+                text = replace(text, segment);
+            }
         }
     }
-    redact(text, &hidden)
+    without_pieces(&text, argument, "[argument]")
+}
+
+/// Replaces every stretch that shares 16 bytes or more with the hidden text.
+fn without_pieces(text: &str, hidden: &str, by: &str) -> String {
+    let (bytes, hidden) = (text.as_bytes(), hidden.as_bytes());
+    if hidden.len() < WINDOW || bytes.len() < WINDOW {
+        return text.to_owned();
+    }
+    // The message is short and the hidden text may be a whole document: remember the one, walk the other.
+    let number = |window: &[u8]| window.iter().fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
+    let mut places: HashMap<u128, Vec<usize>> = HashMap::new();
+    for (at, window) in bytes.windows(WINDOW).enumerate() {
+        places.entry(number(window)).or_default().push(at);
+    }
+    let mut marks = vec![false; bytes.len()];
+    let mut window = number(&hidden[..WINDOW - 1]);
+    for byte in &hidden[WINDOW - 1..] {
+        window = window << 8 | u128::from(*byte);
+        for at in places.remove(&window).into_iter().flatten() {
+            marks[at..at + WINDOW].fill(true);
+        }
+    }
+    redact(text, &marks, by)
 }
 
 /// Replaces what looks like a JSON web token, whosever it is.
@@ -84,16 +105,16 @@ fn without_web_tokens(text: &str) -> String {
         }
         at += run.max(1);
     }
-    redact(text, &hidden)
+    redact(text, &hidden, "[redacted]")
 }
 
-fn redact(text: &str, hidden: &[bool]) -> String {
+fn redact(text: &str, hidden: &[bool], by: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut inside = false;
     for (at, c) in text.char_indices() {
         if hidden[at] {
             if !inside {
-                out.push_str("[redacted]");
+                out.push_str(by);
             }
             inside = true;
         } else {

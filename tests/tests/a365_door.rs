@@ -1,0 +1,19 @@
+//! The audited door to Work IQ, against the stand-in cloud: real sockets, real tokens, a real audit log.
+
+#[path = "a365_door/harness.rs"]
+mod harness;
+
+#[path = "a365_door/answers.rs"]
+mod answers;
+#[path = "a365_door/cancellation.rs"]
+mod cancellation;
+#[path = "a365_door/definitions.rs"]
+mod definitions;
+#[path = "a365_door/hostile.rs"]
+mod hostile;
+#[path = "a365_door/manifests.rs"]
+mod manifests;
+#[path = "a365_door/no_content.rs"]
+mod no_content;
+#[path = "a365_door/retries.rs"]
+mod retries;

@@ -1,0 +1,171 @@
+//! A door with everything real behind it, and what its log and its cloud say afterwards.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use entrabot_a365::tools::{CreateWordDocument, CreatedDocument, ReadWordDocument, WordDocument};
+use entrabot_a365::{A365Error, Answered, ServerName, ToolName, WorkIqProvider};
+use entrabot_audit::{AuditLog, AuditOptions};
+use entrabot_identity::{AttributionChain, Config, Egress, Session, SignerSource, TokenError, TokenExchange};
+use entrabot_keystore::{CertificateThumbprint, PemSigner, SecretBytes, Signer};
+use entrabot_tests::stand_in::{Options, RecordedRequest, Role, StandIn};
+use serde_json::{Map, Value};
+
+/// The stand-in's throw-away key, straight from its file.
+#[derive(Debug)]
+struct FileSigner {
+    key: PathBuf,
+    thumbprint: String,
+}
+
+impl SignerSource for FileSigner {
+    fn signer(&self) -> Result<Box<dyn Signer>, TokenError> {
+        let key = SecretBytes::new(fs::read(&self.key).expect("the stand-in wrote its key"));
+        let thumbprint = CertificateThumbprint::parse(&self.thumbprint).expect("the stand-in's thumbprint");
+        Ok(Box::new(PemSigner::from_pkcs8_pem(&key, thumbprint).expect("a PKCS#8 key")))
+    }
+}
+
+pub(crate) struct Door {
+    pub(crate) cloud: StandIn,
+    pub(crate) provider: WorkIqProvider,
+    directory: tempfile::TempDir,
+}
+
+impl Door {
+    pub(crate) fn open() -> Self {
+        Self::open_with(Options::default(), |_| Vec::new())
+    }
+
+    /// With settings of its own on top.
+    pub(crate) fn open_with(
+        options: Options,
+        settings: impl Fn(&StandIn) -> Vec<(&'static str, String)>,
+    ) -> Self {
+        let cloud = StandIn::start(options);
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let provider = provider(&cloud, directory.path(), settings(&cloud));
+        Self { cloud, provider, directory }
+    }
+
+    /// Another door over the same cloud and the same directories, as a process started later has it.
+    pub(crate) fn again(&mut self) {
+        self.provider = provider(&self.cloud, self.directory.path(), Vec::new());
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) async fn create(&self, name: &str) -> Result<Answered<CreatedDocument>, A365Error> {
+        let request = CreateWordDocument::new(name, "<h1>Title</h1><p>Text</p>").expect("sound arguments");
+        self.provider.create_word_document(request).await
+    }
+
+    pub(crate) async fn read(&self, url: &str) -> Result<Answered<WordDocument>, A365Error> {
+        self.provider.read_word_document(ReadWordDocument::new(url).expect("a URL")).await
+    }
+
+    pub(crate) async fn call(
+        &self,
+        server: &str,
+        tool: &str,
+        arguments: Value,
+    ) -> Result<Answered, A365Error> {
+        let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
+        let (server, tool) =
+            (ServerName::parse(server).expect("a name"), ToolName::parse(tool).expect("a name"));
+        self.provider.call(&server, &tool, arguments).await
+    }
+
+    /// The requests that reached Work IQ.
+    pub(crate) fn work_iq(&self) -> Vec<RecordedRequest> {
+        self.cloud.requests().into_iter().filter(|request| request.host == Role::A365).collect()
+    }
+
+    /// Their JSON-RPC methods.
+    pub(crate) fn methods(&self) -> Vec<String> {
+        self.work_iq()
+            .iter()
+            .map(|request| {
+                let json = request.json.clone().unwrap_or_default();
+                json["method"].as_str().unwrap_or("?").to_owned()
+            })
+            .collect()
+    }
+
+    /// The log, oldest line first, without what the log says of itself.
+    pub(crate) fn log(&self) -> Vec<Map<String, Value>> {
+        let mut files: Vec<PathBuf> = fs::read_dir(self.directory().join("audit"))
+            .expect("the audit directory")
+            .map(|entry| entry.expect("an entry").path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
+            .collect();
+        files.sort();
+        let text: String = files.iter().map(|path| fs::read_to_string(path).expect("a log file")).collect();
+        text.lines()
+            .filter_map(|line| match serde_json::from_str(line) {
+                Ok(Value::Object(line)) => Some(line),
+                _ => None,
+            })
+            .filter(|line| line["action"].as_str().is_some_and(|action| action.starts_with("a365.")))
+            .collect()
+    }
+
+    /// (action, outcome) of each line.
+    pub(crate) fn outcomes(&self) -> Vec<(String, String)> {
+        let text = |line: &Map<String, Value>, key: &str| line[key].as_str().unwrap_or("?").to_owned();
+        self.log().iter().map(|line| (text(line, "action"), text(line, "outcome"))).collect()
+    }
+
+    /// Whether every pending line has exactly one outcome.
+    pub(crate) fn all_closed(&self) -> bool {
+        let outcomes = self.outcomes();
+        let pending = outcomes.iter().filter(|(_, outcome)| outcome == "pending").count();
+        pending * 2 == outcomes.len() && pending > 0
+    }
+}
+
+fn provider(cloud: &StandIn, directory: &Path, extra: Vec<(&'static str, String)>) -> WorkIqProvider {
+    let config = config(cloud, directory, extra);
+    let session = Arc::new(Session::new());
+    let audit = AuditLog::open(
+        AuditOptions::new(config.audit_dir(), config.data_dir()),
+        Arc::new(AttributionChain::new(&config, session)),
+    )
+    .expect("an audit log");
+    let egress = Egress::from_config(&config).expect("the stand-in's CA");
+    let info = cloud.info();
+    let signer = FileSigner {
+        key: info.blueprint_key_pem.clone(),
+        thumbprint: info.blueprint_cert_thumbprint.clone(),
+    };
+    let tokens = TokenExchange::from_config(&config, Arc::new(signer), &egress).expect("an exchange");
+    WorkIqProvider::new(&config, audit, Arc::new(tokens), &egress).expect("a door")
+}
+
+pub(crate) fn config(cloud: &StandIn, directory: &Path, extra: Vec<(&'static str, String)>) -> Config {
+    let info = cloud.info();
+    let path = |name: &str| directory.join(name).display().to_string();
+    let mut settings = vec![
+        ("ENTRABOT_TENANT_ID", info.tenant_id.clone()),
+        ("ENTRABOT_BLUEPRINT_APP_ID", info.blueprint_app_id.clone()),
+        ("ENTRABOT_AGENT_ID", info.agent_id.clone()),
+        ("ENTRABOT_AGENT_USER_ID", info.agent_user_id.clone()),
+        ("ENTRABOT_BLUEPRINT_CERT_THUMBPRINT", info.blueprint_cert_thumbprint.clone()),
+        ("ENTRABOT_AUTHORITY_BASE", info.authority_base.clone()),
+        ("ENTRABOT_GRAPH_BASE", info.graph_base.clone()),
+        ("ENTRABOT_A365_BASE", info.a365_base.clone()),
+        ("ENTRABOT_CA_BUNDLE", info.ca_bundle.display().to_string()),
+        ("ENTRABOT_A365_TOOLING_MANIFEST", info.manifest.display().to_string()),
+        ("ENTRABOT_AUDIT_DIR", path("audit")),
+        ("ENTRABOT_DATA_DIR", path("data")),
+        ("ENTRABOT_LOG_DIR", path("logs")),
+    ];
+    for (name, value) in extra {
+        settings.retain(|(known, _)| *known != name);
+        settings.push((name, value));
+    }
+    Config::from_variables(settings).expect("sound settings")
+}
