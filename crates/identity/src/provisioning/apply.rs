@@ -262,7 +262,8 @@ impl Applying<'_> {
                 self.journal.key = Some(key.fingerprint());
                 self.journal.write()?;
                 let (policy, pem) = (self.provisioner.policy.clone(), key.to_pem()?);
-                let put = blocking(move || store_and_read_back(&policy, &pem));
+                let put =
+                    blocking(move || store_and_read_back(&policy, &EntryName::blueprint_private_key(), &pem));
                 self.run.act("provision.key.create", None, put).await?;
                 key
             }
@@ -691,11 +692,11 @@ fn present_is_fine(result: Result<Object, ProvisioningError>) -> Result<(), Prov
 /// Puts the key in and reads it back on a new connection: what a provider says it stored is not yet stored.
 pub(super) fn store_and_read_back(
     policy: &KeystorePolicy,
+    entry: &EntryName,
     pem: &SecretBytes,
 ) -> Result<(), ProvisioningError> {
-    let entry = EntryName::blueprint_private_key();
-    policy.open()?.put(&entry, pem)?;
-    let back = policy.open()?.get(&entry)?;
+    policy.open()?.put(entry, pem)?;
+    let back = policy.open()?.get(entry)?;
     if back.expose() == pem.expose() {
         Ok(())
     } else {

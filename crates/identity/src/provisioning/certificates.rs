@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use entrabot_keystore::{CertificateThumbprint, EntryName};
+use entrabot_keystore::{CertificateThumbprint, EntryName, KeystoreError, KeystorePolicy};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -11,6 +11,7 @@ use super::directory::Blueprint;
 use super::run::{Progress, Run, blocking};
 use super::{Provisioner, ProvisioningError, ProvisioningLock, StepKind, apply, settings_file};
 use crate::ActionGate;
+use crate::tokens::{is_waiting_key, waiting_key};
 
 /// A certificate that the blueprint holds.
 #[derive(Clone, Debug)]
@@ -38,11 +39,6 @@ pub struct Rotated {
     pub thumbprint: CertificateThumbprint,
     /// How many certificates of ours were removed.
     pub removed: usize,
-}
-
-/// While a rotation is under way, the new key is here: `entrabot` / `blueprint-private-key.next`.
-fn next_key() -> EntryName {
-    EntryName::new("entrabot", "blueprint-private-key.next").expect("the name is valid")
 }
 
 impl Provisioner {
@@ -80,8 +76,9 @@ impl Provisioner {
     /// A new key and certificate in place of ours: added, proven by a sign-in, put into use, and only then the old ones
     /// removed. Certificates of other keys stay.
     ///
-    /// The new key waits under another name in the keystore until it is proven, so that at every moment the key in use is
-    /// one that the blueprint holds. Cut off anywhere, the next rotation goes on with the same new key.
+    /// The new key lies in the keystore under the name of its own thumbprint, where signing looks first; so the one line
+    /// of the settings file that names the thumbprint switches key and certificate at once, and at every moment the
+    /// thumbprint in the settings has its key. Cut off anywhere, the next rotation finishes this one.
     ///
     /// # Errors
     /// See [`ProvisioningError`]. The old key stays in use unless the new one was proven.
@@ -91,6 +88,13 @@ impl Provisioner {
         gate: Arc<dyn ActionGate>,
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<Rotated, ProvisioningError> {
+        let Some(settings) = self.settings_file.clone().filter(|_| !self.configured.thumbprint_is_fixed)
+        else {
+            return Err(ProvisioningError::refused(
+                "ENTRABOT_BLUEPRINT_CERT_THUMBPRINT is not set by the settings file, so it could not be switched",
+                "take it out of the environment and put it into the settings file",
+            ));
+        };
         self.sign_in.credential().await?;
         let Some(old) = self.stored_key().await? else {
             return Err(ProvisioningError::NotFound { what: "our key, to be rotated,".into() });
@@ -103,76 +107,89 @@ impl Provisioner {
         let run = Run::new(gate, progress);
 
         run.tell(Progress::Started(StepKind::Key));
-        let new = self.new_key(&run).await?;
-        run.tell(Progress::Started(StepKind::Certificate));
-        let held = blueprint.credentials.iter().filter_map(|held| held.certificate.as_ref());
-        let certificate = match held.filter(|held| held.belongs_to(&new) && !held.has_expired()).next_back() {
-            Some(certificate) => certificate.clone(),
-            None => {
-                let certificate = new.self_signed(&format!("entrabot {}", blueprint.app_id))?;
-                self.add_certificate(&run, "cert.add", &blueprint.id, &certificate).await?;
-                certificate
-            }
+        let (key, certificate) = match self.begun(&run, &blueprint).await? {
+            Some(begun) => begun,
+            None => self.begin(&run, &blueprint).await?,
         };
-        if let Err(error) = self.prove(&run, &blueprint, &agent, &new, &certificate).await? {
+        run.tell(Progress::Started(StepKind::Certificate));
+        self.add_certificate(&run, "cert.add", &blueprint.id, &certificate).await?;
+        if let Err(error) = self.prove(&run, &blueprint, &agent, &key, &certificate).await? {
             return Err(ProvisioningError::SignIn(error.into()));
         }
-        self.put_into_use(&run, &new, &certificate).await?;
-        let removed = self.remove_certificates_of(&run, &blueprint.id, &old, &new, &certificate).await?;
-        run.tell(Progress::Done(StepKind::Certificate, true));
-        Ok(Rotated { thumbprint: certificate.thumbprint(), removed })
-    }
-
-    /// The key of a rotation that was cut off, else a new one.
-    async fn new_key(&self, run: &Run<'_>) -> Result<PrivateKey, ProvisioningError> {
-        let policy = self.policy.clone();
-        let waiting = blocking(move || match policy.open()?.get(&next_key()) {
-            Ok(pem) => PrivateKey::from_pem(&pem).map(Some),
-            Err(entrabot_keystore::KeystoreError::NoEntry) => Ok(None),
-            Err(error) => Err(error.into()),
+        let thumbprint = certificate.thumbprint();
+        let new_line = thumbprint.as_str().to_owned();
+        let switch = blocking(move || {
+            settings_file::put(&settings, &[("ENTRABOT_BLUEPRINT_CERT_THUMBPRINT", &new_line)]).map(|_| ())
         });
-        if let Some(key) = waiting.await? {
-            return Ok(key);
-        }
-        let key = blocking(PrivateKey::generate).await?;
+        run.act("cert.use", Some(&blueprint.id), switch).await?;
+        // While the old key is still there to tell which certificates were its own.
+        let removed = self.remove_certificates_of(&run, &blueprint.id, &[&old, &key], &thumbprint).await?;
         let (policy, pem) = (self.policy.clone(), key.to_pem()?);
-        let put = blocking(move || Ok(policy.open()?.put(&next_key(), &pem)?));
-        run.act("cert.key.create", None, put).await?;
-        Ok(key)
+        let waiting = waiting_key(&thumbprint);
+        let settle = blocking(move || {
+            apply::store_and_read_back(&policy, &EntryName::blueprint_private_key(), &pem)?;
+            delete(&policy, &waiting)
+        });
+        run.act("cert.key.settle", None, settle).await?;
+        run.tell(Progress::Done(StepKind::Certificate, true));
+        Ok(Rotated { thumbprint, removed })
     }
 
-    async fn put_into_use(
+    /// The key of a rotation that was cut off after its certificate reached the blueprint. One that was cut off before
+    /// is forgotten: its certificate is lost, and nobody ever used its key.
+    async fn begun(
         &self,
         run: &Run<'_>,
-        key: &PrivateKey,
-        certificate: &Certificate,
-    ) -> Result<(), ProvisioningError> {
-        let (policy, pem) = (self.policy.clone(), key.to_pem()?);
-        let thumbprint = certificate.thumbprint().as_str().to_owned();
-        let path = self.settings_file.clone();
-        let switch = blocking(move || {
-            apply::store_and_read_back(&policy, &pem)?;
-            if let Some(path) = path {
-                settings_file::put(&path, &[("ENTRABOT_BLUEPRINT_CERT_THUMBPRINT", &thumbprint)])?;
+        blueprint: &Blueprint,
+    ) -> Result<Option<(PrivateKey, Certificate)>, ProvisioningError> {
+        let policy = self.policy.clone();
+        let waiting: Vec<EntryName> = blocking(move || {
+            let all = policy.open()?.list(EntryName::blueprint_private_key().service())?;
+            Ok(all.into_iter().filter(|entry| is_waiting_key(entry)).collect())
+        })
+        .await?;
+        let mut begun = None;
+        for entry in waiting {
+            let (policy, name) = (self.policy.clone(), entry.clone());
+            let key = blocking(move || PrivateKey::from_pem(&policy.open()?.get(&name)?)).await?;
+            let held = blueprint.credentials.iter().filter_map(|held| held.certificate.as_ref());
+            let of_this =
+                |held: &&Certificate| held.belongs_to(&key) && entry == waiting_key(&held.thumbprint());
+            match held.filter(of_this).find(|held| !held.has_expired()).cloned() {
+                Some(certificate) if begun.is_none() => begun = Some((key, certificate)),
+                _ => {
+                    let policy = self.policy.clone();
+                    run.act("cert.key.delete", None, blocking(move || delete(&policy, &entry))).await?;
+                }
             }
-            forget_next(&policy)
-        });
-        run.act("cert.key.use", None, switch).await
+        }
+        Ok(begun)
+    }
+
+    async fn begin(
+        &self,
+        run: &Run<'_>,
+        blueprint: &Blueprint,
+    ) -> Result<(PrivateKey, Certificate), ProvisioningError> {
+        let key = blocking(PrivateKey::generate).await?;
+        let certificate = key.self_signed(&format!("entrabot {}", blueprint.app_id))?;
+        let (policy, pem) = (self.policy.clone(), key.to_pem()?);
+        let entry = waiting_key(&certificate.thumbprint());
+        let put = blocking(move || apply::store_and_read_back(&policy, &entry, &pem));
+        run.act("cert.key.create", None, put).await?;
+        Ok((key, certificate))
     }
 
     async fn remove_certificates_of(
         &self,
         run: &Run<'_>,
         blueprint: &Uuid,
-        old: &PrivateKey,
-        new: &PrivateKey,
-        certificate: &Certificate,
+        keys: &[&PrivateKey],
+        but: &CertificateThumbprint,
     ) -> Result<usize, ProvisioningError> {
         let Some(present) = self.blueprint(blueprint).await? else { return Ok(0) };
-        let thumbprint = certificate.thumbprint();
-        let goes = |held: &Certificate| {
-            held.thumbprint() != thumbprint && (held.belongs_to(old) || held.belongs_to(new))
-        };
+        let goes =
+            |held: &Certificate| held.thumbprint() != *but && keys.iter().any(|key| held.belongs_to(key));
         let all = present.credentials.len();
         let kept: Vec<Value> = present
             .credentials
@@ -188,9 +205,9 @@ impl Provisioner {
     }
 }
 
-fn forget_next(policy: &entrabot_keystore::KeystorePolicy) -> Result<(), ProvisioningError> {
-    match policy.open()?.delete(&next_key()) {
-        Ok(()) | Err(entrabot_keystore::KeystoreError::NoEntry) => Ok(()),
+fn delete(policy: &KeystorePolicy, entry: &EntryName) -> Result<(), ProvisioningError> {
+    match policy.open()?.delete(entry) {
+        Ok(()) | Err(KeystoreError::NoEntry) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }

@@ -36,7 +36,7 @@ pub use teardown::{Remains, Teardown, TeardownPlan};
 use crate::graph::Graph;
 use crate::tokens::TokenEndpoint;
 use crate::tokens::http::Http;
-use crate::{AgentId, AgentUserId, BlueprintAppId, Config, Egress, Resource, TenantId};
+use crate::{AgentId, AgentUserId, BlueprintAppId, Config, Egress, Origin, Resource, TenantId};
 use sign_in::SignIn;
 
 /// Makes, resumes and removes an agent through Microsoft Graph; asks the gate before each changing step.
@@ -59,6 +59,8 @@ struct Configured {
     blueprint: Option<BlueprintAppId>,
     agent: Option<AgentId>,
     user: Option<AgentUserId>,
+    /// The environment says which certificate is used, and we cannot change that.
+    thumbprint_is_fixed: bool,
 }
 
 impl Provisioner {
@@ -94,6 +96,8 @@ impl Provisioner {
                 blueprint: config.blueprint_app_id().cloned(),
                 agent: config.agent_id().cloned(),
                 user: config.agent_user_id().cloned(),
+                thumbprint_is_fixed: config.origin("ENTRABOT_BLUEPRINT_CERT_THUMBPRINT")
+                    == Origin::Environment,
             },
         })
     }

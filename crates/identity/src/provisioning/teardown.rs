@@ -10,6 +10,7 @@ use super::{Provisioner, ProvisioningError, ProvisioningLock, StepKind, journal:
 use crate::ActionGate;
 use crate::graph::Operation;
 use crate::tokens::http::Method;
+use crate::tokens::is_waiting_key;
 
 /// Service and names of what the product and the original put into the keystore. The audit's signing key is not among
 /// them: the log outlives the agent.
@@ -183,6 +184,8 @@ impl Provisioner {
         blocking(move || {
             let keystore = policy.open()?;
             let mut present = Vec::new();
+            let all = keystore.list(EntryName::blueprint_private_key().service())?;
+            present.extend(all.into_iter().filter(is_waiting_key));
             for name in names {
                 if keystore.contains(&name)? {
                     present.push(name);

@@ -33,6 +33,8 @@ pub(crate) use post::{Budget, TokenEndpoint};
 pub use resource::{ClaimsChallenge, Resource};
 pub use response::{TokenResponse, parse_token_response};
 pub use signer::{KeystoreSigner, SignerSource};
+#[cfg(feature = "provisioning")]
+pub(crate) use signer::{is_waiting_key, waiting_key};
 
 /// An access token for one resource. Opaque; redacted; not `Clone`.
 pub struct AccessToken {

@@ -37,7 +37,13 @@ impl KeystoreSigner {
 
 impl SignerSource for KeystoreSigner {
     fn signer(&self) -> Result<Box<dyn Signer>, TokenError> {
-        let key = match self.policy.open()?.get(&EntryName::blueprint_private_key()) {
+        let keystore = self.policy.open()?;
+        // A rotation that is under way, or was cut off, has the key of a new certificate under that one's name.
+        let key = match keystore.get(&waiting_key(&self.thumbprint)) {
+            Err(KeystoreError::NoEntry) => keystore.get(&EntryName::blueprint_private_key()),
+            other => other,
+        };
+        let key = match key {
             Ok(key) => key,
             // Only this, after a passed guard, means that there is no key.
             Err(KeystoreError::NoEntry) => {
@@ -52,4 +58,18 @@ impl SignerSource for KeystoreSigner {
         };
         Ok(Box::new(PemSigner::from_pkcs8_pem(&key, self.thumbprint.clone())?))
     }
+}
+
+const WAITING: &str = "blueprint-private-key.";
+
+/// `entrabot`/`blueprint-private-key.{thumbprint}`: a key that waits to take the usual name, as long as a rotation takes.
+pub(crate) fn waiting_key(thumbprint: &CertificateThumbprint) -> EntryName {
+    EntryName::new("entrabot", format!("{WAITING}{}", thumbprint.as_str()))
+        .expect("a thumbprint is plain ASCII")
+}
+
+/// Whether an entry of the service is such a key.
+#[cfg(feature = "provisioning")]
+pub(crate) fn is_waiting_key(entry: &EntryName) -> bool {
+    entry.username().starts_with(WAITING)
 }
