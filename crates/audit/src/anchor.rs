@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use crate::chain::{Hash, sha256};
+use crate::data::DataDir;
 use crate::json::{hex, parse_hash};
 use crate::note::{VerifyingKey, number};
 use crate::storage::{Folder, Kind, read_range};
@@ -78,16 +79,11 @@ pub(crate) fn read_anchors(data: &dyn Folder) -> Result<Vec<Anchor>, AuditError>
 
 /// The `seq` that the log in this directory is known to have reached. Only for a note in the log: what cannot be read
 /// here is said by the verification.
-pub(crate) fn floor(data_dir: &Path, audit_dir: &Path) -> u64 {
+pub(crate) fn floor(data: &DataDir, audit_dir: &Path) -> u64 {
     let place = place_of(audit_dir);
-    let access = crate::disk::Access { create: false, as_root: true, read_only: true };
-    crate::disk::DiskFolder::open(data_dir, access)
-        .and_then(|(data, _)| read_anchors(&*data))
-        .ok()
-        .and_then(|anchors| {
-            anchors.iter().rev().find(|anchor| anchor.place == place).map(|anchor| anchor.next_seq)
-        })
-        .unwrap_or(0)
+    let anchors =
+        data.open_existing().ok().flatten().and_then(|data| read_anchors(&*data).ok()).unwrap_or_default();
+    anchors.iter().rev().find(|anchor| anchor.place == place).map_or(0, |anchor| anchor.next_seq)
 }
 
 /// All public keys, oldest first.

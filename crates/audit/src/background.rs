@@ -1,14 +1,13 @@
 //! What runs beside the calls: the thread that syncs outcomes, the one that seals, and the word that this process is
 //! alive. Started with the first permit; a command that writes one record needs none of it.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::Sealer;
-use crate::disk::{Access, DiskFolder};
+use crate::data::DataDir;
 use crate::engine::{Due, Engine, Until};
 use crate::line::{Body, Record};
 use crate::owners::{self, Registered};
@@ -27,7 +26,7 @@ impl Background {
         engine: &Arc<Engine>,
         sealer: Option<&Arc<Sealer>>,
         sealable: &Arc<AtomicBool>,
-        data_dir: &Path,
+        data: &DataDir,
     ) -> Result<(), AuditError> {
         if self.syncing.is_some() {
             return Ok(());
@@ -43,10 +42,7 @@ impl Background {
             self.sealing = Some(spawn("audit-seal", move || sealing.run())?);
         }
         // Only tells a live call from an orphan: a log without it is as sound.
-        let access = Access { create: true, as_root: true, read_only: false };
-        self.registered = DiskFolder::open(data_dir, access)
-            .and_then(|(data, _)| owners::register(&*data, engine.mark()))
-            .ok();
+        self.registered = data.open().and_then(|data| owners::register(&*data, engine.mark())).ok();
         Ok(())
     }
 

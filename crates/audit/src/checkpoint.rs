@@ -3,14 +3,13 @@
 //! signed, the public key before its first signature, the checkpoint before the anchor.
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::AuditError;
 use crate::anchor::{ANCHOR, Anchor, VKEYS, append_durably, place_of, read_anchors, read_vkeys, whole_lines};
 use crate::chain::{GENESIS, Hash, extend, prev_of, sha256};
-use crate::disk::{Access, DiskFolder};
+use crate::data::DataDir;
 use crate::engine::Engine;
 use crate::json::{hex, parse_hash};
 use crate::line::StoredLine;
@@ -42,8 +41,7 @@ pub struct Sealed {
 pub(crate) struct Sealer {
     engine: Arc<Engine>,
     audit: Arc<dyn Folder>,
-    data_dir: PathBuf,
-    as_root: bool,
+    data: DataDir,
     policy: SigningPolicy,
     place: Hash,
     signers: Mutex<Option<Signers>>,
@@ -64,20 +62,11 @@ impl Sealer {
     pub(crate) fn new(
         engine: Arc<Engine>,
         audit: Arc<dyn Folder>,
-        data_dir: &Path,
-        as_root: bool,
+        data: DataDir,
         policy: SigningPolicy,
     ) -> Self {
         let place = place_of(audit.path());
-        Self {
-            engine,
-            audit,
-            data_dir: data_dir.to_owned(),
-            as_root,
-            policy,
-            place,
-            signers: Mutex::default(),
-        }
+        Self { engine, audit, data, policy, place, signers: Mutex::default() }
     }
 
     /// Seals what is synced. Two at once wait for each other, in other processes too.
@@ -86,8 +75,7 @@ impl Sealer {
             return Err(AuditError::Sealing { reason: "ENTRABOT_AUDIT_SIGNING is off".into() });
         }
         let mut signers = self.signers.lock().unwrap_or_else(PoisonError::into_inner);
-        let access = Access { create: true, as_root: self.as_root, read_only: false };
-        let (data, _tightened) = DiskFolder::open(&self.data_dir, access)?;
+        let data = self.data.open()?;
         let lock =
             data.lock(LOCK, false).map_err(|e| AuditError::storage("open", data.file_path(LOCK), &e))?;
         let deadline = Instant::now() + PATIENCE;
@@ -106,8 +94,7 @@ impl Sealer {
     /// Takes the key, without a checkpoint.
     pub(crate) fn prepare(&self) -> Result<(), AuditError> {
         let mut signers = self.signers.lock().unwrap_or_else(PoisonError::into_inner);
-        let access = Access { create: true, as_root: self.as_root, read_only: false };
-        let (data, _tightened) = DiskFolder::open(&self.data_dir, access)?;
+        let data = self.data.open()?;
         if signers.is_none() {
             *signers = Some(signing::load(&self.policy, !read_vkeys(&*data)?.is_empty())?);
         }

@@ -9,7 +9,6 @@ use crate::chain::Hash;
 use crate::checkpoint::{NoteFile, read_note_files};
 use crate::json::hex;
 use crate::note::{Checkpoint, Located, VerifyingKey};
-use crate::reader::open_folder;
 use crate::storage::Folder;
 use crate::verify::FirstError;
 
@@ -48,9 +47,9 @@ pub(crate) struct Evidence {
 }
 
 /// Where keys and anchors come from.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Trusted<'a> {
-    pub(crate) data_dir: Option<&'a Path>,
+    pub(crate) data: Option<&'a dyn Folder>,
     pub(crate) vkeys: Option<&'a Path>,
 }
 
@@ -68,18 +67,15 @@ impl Unweighed {
     /// Reads it, before the lines are looked at and in the order opposite to the writing: nothing that is read here
     /// can be ahead of what is read later, so a writer at work is never taken for tampering.
     pub(crate) fn read(audit: &dyn Folder, trusted: Trusted<'_>) -> Result<Self, AuditError> {
-        let data = match trusted.data_dir {
-            Some(dir) => open_data(dir)?,
-            None => None,
-        };
-        let anchors = data.as_ref().map_or_else(|| Ok(Vec::new()), |data| read_anchors(&**data));
+        let data = trusted.data;
+        let anchors = data.map_or_else(|| Ok(Vec::new()), read_anchors);
         let notes = read_note_files(audit)?;
-        let keys = match (trusted.vkeys, &data) {
+        let keys = match (trusted.vkeys, data) {
             (Some(path), _) => Ok(read_vkey_file(path)?),
-            (None, Some(data)) => read_vkeys(&**data),
+            (None, Some(data)) => read_vkeys(data),
             (None, None) => Ok(Vec::new()),
         };
-        let anchor_path = data.as_ref().map(|data| data.file_path(ANCHOR)).unwrap_or_default();
+        let anchor_path = data.map(|data| data.file_path(ANCHOR)).unwrap_or_default();
         Ok(Self { anchors, anchor_path, notes, keys, trusted_anchor: data.is_some() })
     }
 }
@@ -233,21 +229,11 @@ impl InForce<'_> {
     }
 }
 
-/// The data directory, when there is one.
-fn open_data(dir: &Path) -> Result<Option<std::sync::Arc<dyn Folder>>, AuditError> {
-    match open_folder(dir) {
-        Ok(data) => Ok(Some(data)),
-        Err(AuditError::Storage(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 /// Whether the anchor knows of a log in this place.
-pub(crate) fn anchor_knows(data_dir: &Path, audit: &Path) -> bool {
+pub(crate) fn anchor_knows(data: &dyn Folder, audit: &Path) -> bool {
     let Ok(audit) = std::path::absolute(audit) else { return false };
     let place = place_of(&audit);
-    let anchors = open_folder(data_dir).and_then(|data| read_anchors(&*data)).unwrap_or_default();
-    anchors.iter().any(|anchor| anchor.place == place)
+    read_anchors(data).is_ok_and(|anchors| anchors.iter().any(|anchor| anchor.place == place))
 }
 
 fn read_vkey_file(path: &Path) -> Result<Vec<VerifyingKey>, AuditError> {

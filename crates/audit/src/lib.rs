@@ -5,6 +5,7 @@ mod anchor;
 mod background;
 mod chain;
 mod checkpoint;
+mod data;
 mod disk;
 mod engine;
 mod error;
@@ -28,6 +29,8 @@ mod reader;
 mod record;
 mod scan;
 mod signing;
+#[cfg(test)]
+mod sim;
 mod status;
 mod storage;
 mod tail;

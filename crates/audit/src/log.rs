@@ -1,4 +1,3 @@
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,6 +6,7 @@ use entrabot_identity::{Action, ActionGate, Admitted, Attribute, Attribution, Ga
 
 use crate::background::Background;
 use crate::checkpoint::{Sealed, Sealer};
+use crate::data::DataDir;
 use crate::disk::{Access, DiskFolder};
 use crate::engine::{Engine, Until};
 use crate::journal::Journal;
@@ -37,7 +37,7 @@ struct Inner {
     sealable: Arc<AtomicBool>,
     sealer: Option<Arc<Sealer>>,
     audit: Arc<dyn Folder>,
-    data_dir: PathBuf,
+    data: DataDir,
     background: Mutex<Background>,
     notices: Mutex<Vec<String>>,
 }
@@ -50,25 +50,27 @@ impl AuditLog {
     pub fn open(options: AuditOptions, who: Arc<dyn Attribute>) -> Result<Self, AuditError> {
         let access = Access { create: true, as_root: options.as_root, read_only: false };
         let (folder, notices) = DiskFolder::open(&options.audit_dir, access)?;
-        Self::over(folder, options, who, notices)
+        let data = DataDir::at(&options.data_dir, options.as_root);
+        Self::over(folder, data, options, who, notices)
     }
 
     /// The log in a folder that is open already.
     pub(crate) fn over(
         folder: Arc<dyn Folder>,
+        data: DataDir,
         options: AuditOptions,
         who: Arc<dyn Attribute>,
         notices: Vec<String>,
     ) -> Result<Self, AuditError> {
         let lock =
             folder.lock(LOCK, false).map_err(|e| AuditError::storage("open", folder.file_path(LOCK), &e))?;
-        let floor = crate::anchor::floor(&options.data_dir, folder.path());
+        let floor = crate::anchor::floor(&data, folder.path());
         let journal = Journal::new(Arc::clone(&folder), Arc::clone(&options.clock), options.as_root, floor);
         let engine = Engine::new(journal, Locker::new(lock), Arc::clone(&options.clock), options.deadline);
         let engine = Arc::new(engine);
         let sealer = (!options.signing.is_off()).then(|| {
             let (engine, folder) = (Arc::clone(&engine), Arc::clone(&folder));
-            Arc::new(Sealer::new(engine, folder, &options.data_dir, options.as_root, options.signing))
+            Arc::new(Sealer::new(engine, folder, data.clone(), options.signing))
         });
         Ok(Self {
             inner: Arc::new(Inner {
@@ -80,7 +82,7 @@ impl AuditLog {
                 sealable: Arc::default(),
                 sealer,
                 audit: folder,
-                data_dir: options.data_dir,
+                data,
                 background: Mutex::default(),
                 notices: Mutex::new(notices),
             }),
@@ -180,7 +182,7 @@ impl AuditLog {
             &inner.engine,
             inner.sealer.as_ref(),
             &inner.sealable,
-            &inner.data_dir,
+            &inner.data,
         )?;
         self.check_sealable()?;
         let reading = self.inner.engine.clock().now();
@@ -293,8 +295,8 @@ impl AuditLog {
         &*self.inner.audit
     }
 
-    pub(crate) fn data_dir(&self) -> &Path {
-        &self.inner.data_dir
+    pub(crate) fn data(&self) -> &DataDir {
+        &self.inner.data
     }
 }
 

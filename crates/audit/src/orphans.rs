@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 
 use uuid::Uuid;
 
-use crate::disk::{Access, DiskFolder};
 use crate::line::{Body, Metadata};
 use crate::read::{Query, Seen, query};
 use crate::{AuditError, AuditLog, CallId, StoredEvent, owners};
@@ -18,8 +17,7 @@ impl AuditLog {
     /// # Errors
     /// The log cannot be read or written; calls returned by an earlier attempt stay closed.
     pub fn close_orphans(&self) -> Result<Vec<StoredEvent>, AuditError> {
-        let data =
-            DiskFolder::open(self.data_dir(), Access { create: false, as_root: true, read_only: true }).ok();
+        let data = self.data().open_existing()?;
         let mut open: BTreeMap<Uuid, Box<StoredEvent>> = BTreeMap::new();
         query(self.folder().path(), &Query::new(), |seen| {
             if let Seen::Event(event) = seen
@@ -35,7 +33,7 @@ impl AuditLog {
         })?;
         let mut closed = Vec::new();
         for (call, event) in open {
-            let lives = data.as_ref().is_some_and(|(data, _)| owners::is_in_flight(&**data, call.as_u128()));
+            let lives = data.as_ref().is_some_and(|data| owners::is_in_flight(&**data, call.as_u128()));
             if lives {
                 continue;
             }

@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::reader::{Snapshot, Walked, open_folder, walk};
+use crate::storage::Folder;
 use crate::time::{Day, Timestamp};
 use crate::{AuditError, StoredEvent};
 
@@ -144,12 +146,16 @@ impl From<io::Error> for Ended {
 ///
 /// # Errors
 /// The directory cannot be read.
-pub fn query(
-    dir: &Path,
+pub fn query(dir: &Path, query: &Query, each: impl FnMut(Seen) -> ControlFlow<()>) -> Result<(), AuditError> {
+    query_folder(open_folder(dir)?, query, each)
+}
+
+pub(crate) fn query_folder(
+    folder: Arc<dyn Folder>,
     query: &Query,
     mut each: impl FnMut(Seen) -> ControlFlow<()>,
 ) -> Result<(), AuditError> {
-    let (snapshot, _none) = Snapshot::take(open_folder(dir)?)?;
+    let (snapshot, _none) = Snapshot::take(folder)?;
     for file in snapshot.files.iter().filter(|file| query.may_hold(file.day)) {
         let mut line = 0;
         let walked = walk::<Ended>(&*file.file, 0, file.size, |_offset, bytes| {

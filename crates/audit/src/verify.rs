@@ -1,18 +1,20 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::AuditError;
 use crate::chain::Hash;
+use crate::data::DataDir;
 use crate::evidence::{Evidence, Trusted, Unweighed, anchor_knows};
 use crate::examine::Examined;
 use crate::owners;
 use crate::reader::{DayFile, Snapshot, Walked, open_folder, walk};
 use crate::scan::{Piece, scan};
+use crate::storage::Folder;
 use crate::time::Day;
 
 /// How much the verification proves.
@@ -148,20 +150,31 @@ pub fn verify(dir: &Path) -> Result<VerifyReport, AuditError> {
 /// # Errors
 /// The directory, the keys or the anchor cannot be read.
 pub fn verify_with(dir: &Path, options: &VerifyOptions) -> Result<VerifyReport, AuditError> {
-    let folder = match open_folder(dir) {
+    let data = match &options.data_dir {
+        Some(data) => DataDir::at(data, true).open_existing()?,
+        None => None,
+    };
+    match open_folder(dir) {
         Err(AuditError::Storage(error))
             if error.kind() == io::ErrorKind::NotFound
-                && options.data_dir.as_deref().is_some_and(|data| anchor_knows(data, dir)) =>
+                && data.as_ref().is_some_and(|data| anchor_knows(&**data, dir)) =>
         {
             let mut report = VerifyReport::empty();
             let reason = "the directory is gone, and the anchor knows of a log in it".to_owned();
             report.first_error = Some(FirstError { file: dir.display().to_string(), line: 0, reason });
-            return Ok(report);
+            Ok(report)
         }
-        other => other?,
-    };
-    let trusted = Trusted { data_dir: options.data_dir.as_deref(), vkeys: options.vkeys.as_deref() };
-    let unweighed = Unweighed::read(&*folder, trusted)?;
+        Err(error) => Err(error),
+        Ok(folder) => verify_folder(folder, data.as_deref(), options),
+    }
+}
+
+pub(crate) fn verify_folder(
+    folder: Arc<dyn Folder>,
+    data: Option<&dyn Folder>,
+    options: &VerifyOptions,
+) -> Result<VerifyReport, AuditError> {
+    let unweighed = Unweighed::read(&*folder, Trusted { data, vkeys: options.vkeys.as_deref() })?;
     let (snapshot, no_plain_file) = Snapshot::take(folder)?;
     let first = first_leaf(&snapshot)?;
     let evidence = Evidence::weigh(unweighed, snapshot.folder.path(), first)?;
@@ -186,7 +199,7 @@ pub fn verify_with(dir: &Path, options: &VerifyOptions) -> Result<VerifyReport, 
         let reason = format!("{} lines of writers without a chain", verification.examined.foreign);
         verification.fail("", 0, &reason);
     }
-    Ok(verification.finish(options))
+    Ok(verification.finish(data))
 }
 
 /// The leaf hash of the log's first line: it tells one log from another.
@@ -468,7 +481,7 @@ impl Verification {
         Ok(())
     }
 
-    fn finish(self, options: &VerifyOptions) -> VerifyReport {
+    fn finish(self, data: Option<&dyn Folder>) -> VerifyReport {
         let Self { mut report, examined, evidence, .. } = self;
         if report.first_error.is_none() {
             report.first_error = evidence.first_error;
@@ -481,7 +494,6 @@ impl Verification {
         report.foreign = examined.foreign;
         report.newer_version = examined.newer;
         report.pending_without_outcome = examined.open.len() as u64;
-        let data = options.data_dir.as_deref().and_then(|dir| open_folder(dir).ok());
         report.pending = examined
             .open
             .iter()
@@ -491,7 +503,7 @@ impl Verification {
                 event_id: Uuid::from_u128(open.event).to_string(),
                 action: crate::event::shown(&open.action),
                 timestamp: open.time.to_string(),
-                in_flight: data.as_ref().is_some_and(|data| owners::is_in_flight(&**data, *call)),
+                in_flight: data.is_some_and(|data| owners::is_in_flight(data, *call)),
             })
             .collect();
         report

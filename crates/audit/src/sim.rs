@@ -1,0 +1,458 @@
+//! A disk that loses power. Everything that was not synced may be there, be gone, be cut in the middle, or be there
+//! as zeros; a name that was not synced may be there or not.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use crate::storage::{Folder, FolderLock, Kind, LogFile, Stat};
+
+#[derive(Clone, Debug, Default)]
+struct Content {
+    now: Vec<u8>,
+    synced: Vec<u8>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Names {
+    now: BTreeMap<String, usize>,
+    synced: BTreeMap<String, usize>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    files: Vec<Content>,
+    folders: Vec<Names>,
+    operations: u64,
+    /// The power goes when that many operations are done.
+    power_until: Option<u64>,
+    changes: i128,
+}
+
+/// The disk.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sim(Arc<Mutex<State>>);
+
+/// What became of what was not synced.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Loss {
+    Dropped,
+    Kept,
+    Torn,
+    Zeroed,
+}
+
+pub(crate) const LOSSES: [Loss; 4] = [Loss::Dropped, Loss::Kept, Loss::Torn, Loss::Zeroed];
+
+impl Sim {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+    pub(crate) fn operations(&self) -> u64 {
+        self.0.lock().unwrap().operations
+    }
+    pub(crate) fn cut_power_after(&self, operations: u64) {
+        self.0.lock().unwrap().power_until = Some(operations);
+    }
+
+    /// The root folder of this name. Its own name is durable.
+    pub(crate) fn root(&self, path: &str) -> Arc<dyn Folder> {
+        let mut state = self.0.lock().unwrap();
+        let number = match path {
+            "/audit" => 0,
+            _ => 1,
+        };
+        while state.folders.len() < 2 {
+            state.folders.push(Names::default());
+        }
+        drop(state);
+        Arc::new(SimFolder { sim: self.clone(), number, path: PathBuf::from(path) })
+    }
+
+    /// The disk as it is when the power is back. `dice` varies what is lost.
+    pub(crate) fn after_power_loss(&self, loss: Loss, mut dice: u64) -> Self {
+        let state = self.0.lock().unwrap();
+        let mut roll = || {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(dice >> 33).unwrap()
+        };
+        let files = state
+            .files
+            .iter()
+            .map(|content| {
+                let kept = survive(content, loss, &mut roll);
+                Content { now: kept.clone(), synced: kept }
+            })
+            .collect();
+        let folders = state
+            .folders
+            .iter()
+            .map(|names| {
+                let mut kept = names.synced.clone();
+                for (name, file) in &names.now {
+                    let keep = match loss {
+                        Loss::Dropped => false,
+                        Loss::Kept => true,
+                        Loss::Torn | Loss::Zeroed => roll() % 2 == 0,
+                    };
+                    if keep {
+                        kept.insert(name.clone(), *file);
+                    }
+                }
+                Names { now: kept.clone(), synced: kept }
+            })
+            .collect();
+        Self(Arc::new(Mutex::new(State { files, folders, ..State::default() })))
+    }
+
+    fn act<T>(&self, act: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.0.lock().unwrap();
+        state.operations += 1;
+        if state.power_until.is_some_and(|until| state.operations > until) {
+            return Err(io::Error::other("the power is off"));
+        }
+        act(&mut state)
+    }
+}
+
+fn survive(content: &Content, loss: Loss, roll: &mut impl FnMut() -> usize) -> Vec<u8> {
+    let Content { now, synced } = content;
+    let Some(unsynced) = now.strip_prefix(&synced[..]) else {
+        // It was cut and not synced: either size is possible.
+        return if matches!(loss, Loss::Dropped) || roll().is_multiple_of(2) {
+            synced.clone()
+        } else {
+            now.clone()
+        };
+    };
+    let mut kept = synced.clone();
+    match loss {
+        Loss::Dropped => {}
+        Loss::Kept => kept.extend_from_slice(unsynced),
+        Loss::Torn => kept.extend_from_slice(&unsynced[..roll() % (unsynced.len() + 1)]),
+        Loss::Zeroed => {
+            let whole = roll() % (unsynced.len() + 1);
+            kept.extend_from_slice(&unsynced[..whole]);
+            kept.resize(now.len(), 0);
+        }
+    }
+    kept
+}
+
+#[derive(Debug)]
+struct SimFolder {
+    sim: Sim,
+    number: usize,
+    path: PathBuf,
+}
+
+const FOLDER_BIT: usize = 1 << 32;
+
+impl SimFolder {
+    fn find(&self, state: &State, name: &str) -> io::Result<usize> {
+        state.folders[self.number].now.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+    fn file(&self, number: usize) -> Arc<dyn LogFile> {
+        Arc::new(SimFile { sim: self.sim.clone(), number, position: Mutex::new(0) })
+    }
+}
+
+fn stat_of(state: &State, number: usize) -> Stat {
+    let (kind, size) = match number.checked_sub(FOLDER_BIT) {
+        Some(_) => (Kind::Folder, 0),
+        None => (Kind::File, state.files[number].now.len() as u64),
+    };
+    Stat {
+        device: 1,
+        inode: number as u64,
+        links: 1,
+        size,
+        owner: rustix::process::geteuid().as_raw(),
+        mode: 0o600,
+        kind,
+        modified: state.changes,
+    }
+}
+
+impl Folder for SimFolder {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+    fn names(&self) -> io::Result<(Vec<String>, u64)> {
+        self.sim.act(|state| Ok((state.folders[self.number].now.keys().cloned().collect(), 0)))
+    }
+    fn stat_self(&self) -> io::Result<Stat> {
+        self.sim.act(|state| Ok(Stat { kind: Kind::Folder, ..stat_of(state, FOLDER_BIT) }))
+    }
+    fn stat(&self, name: &str) -> io::Result<Option<Stat>> {
+        self.sim.act(|state| Ok(self.find(state, name).ok().map(|number| stat_of(state, number))))
+    }
+    fn open(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
+        self.sim.act(|state| self.find(state, name)).map(|number| self.file(number))
+    }
+    fn open_append(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
+        self.open(name)
+    }
+    fn create(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
+        let number = self.sim.act(|state| {
+            if self.find(state, name).is_ok() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            state.files.push(Content::default());
+            state.changes += 1;
+            let number = state.files.len() - 1;
+            state.folders[self.number].now.insert(name.to_owned(), number);
+            Ok(number)
+        })?;
+        Ok(self.file(number))
+    }
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.sim.act(|state| {
+            state.files.push(Content { now: bytes.to_vec(), synced: bytes.to_vec() });
+            let number = state.files.len() - 1;
+            state.folders[self.number].now.insert(name.to_owned(), number);
+            Ok(())
+        })?;
+        self.sync()
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.sim.act(|state| {
+            state.folders[self.number].now.remove(name);
+            Ok(())
+        })
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.sim.act(|state| {
+            let names = &mut state.folders[self.number];
+            names.synced = names.now.clone();
+            Ok(())
+        })
+    }
+    fn folder(&self, name: &str, create: bool) -> io::Result<Arc<dyn Folder>> {
+        let number = self.sim.act(|state| match self.find(state, name) {
+            Err(_) if create => {
+                state.folders.push(Names::default());
+                let number = state.folders.len() - 1;
+                state.folders[self.number].now.insert(name.to_owned(), number + FOLDER_BIT);
+                Ok(number)
+            }
+            other => other.map(|number| number - FOLDER_BIT),
+        })?;
+        if create {
+            self.sync()?;
+        }
+        Ok(Arc::new(Self { sim: self.sim.clone(), number, path: self.path.join(name) }))
+    }
+    fn lock(&self, _name: &str, _read_only: bool) -> io::Result<Arc<dyn FolderLock>> {
+        Ok(Arc::new(NoLock))
+    }
+}
+
+#[derive(Debug)]
+struct NoLock;
+
+impl FolderLock for NoLock {
+    fn try_exclusive(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+    fn try_shared(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+    fn exclusive(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn unlock(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn holder(&self) -> Option<u32> {
+        None
+    }
+}
+
+#[derive(Debug)]
+struct SimFile {
+    sim: Sim,
+    number: usize,
+    position: Mutex<u64>,
+}
+
+impl LogFile for SimFile {
+    fn append(&self, bytes: &[u8]) -> io::Result<usize> {
+        let end = self.sim.act(|state| {
+            let content = &mut state.files[self.number].now;
+            content.extend_from_slice(bytes);
+            Ok(content.len() as u64)
+        })?;
+        *self.position.lock().unwrap() = end;
+        Ok(bytes.len())
+    }
+    fn position(&self) -> io::Result<u64> {
+        Ok(*self.position.lock().unwrap())
+    }
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.sim.act(|state| {
+            let content = &state.files[self.number].now;
+            let from = content.len().min(usize::try_from(offset).unwrap());
+            let count = buffer.len().min(content.len() - from);
+            buffer[..count].copy_from_slice(&content[from..from + count]);
+            Ok(count)
+        })
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.sim.act(|state| {
+            let content = &mut state.files[self.number];
+            content.synced = content.now.clone();
+            Ok(())
+        })
+    }
+    fn truncate(&self, size: u64) -> io::Result<()> {
+        self.sim.act(|state| {
+            state.files[self.number].now.truncate(usize::try_from(size).unwrap());
+            Ok(())
+        })
+    }
+    fn stat(&self) -> io::Result<Stat> {
+        self.sim.act(|state| Ok(stat_of(state, self.number)))
+    }
+    fn tighten(&self) -> io::Result<()> {
+        Ok(())
+    }
+    fn forget_cache(&self) {}
+}
+
+mod power_loss {
+    use std::collections::HashMap;
+    use std::ops::ControlFlow;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use entrabot_identity::{Attribute, AttributionChain, AttributionType, Config, Session};
+
+    use super::*;
+    use crate::data::DataDir;
+    use crate::time::{Clock, Timestamp};
+    use crate::verify::verify_folder;
+    use crate::{
+        AuditLog, AuditOptions, Auditable, CheckpointSigner, LogEntry, ServerName, SigningPolicy, Subject,
+        ToolName, VerifyOptions,
+    };
+
+    #[derive(Debug)]
+    struct SimClock(AtomicI64);
+
+    impl Clock for SimClock {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_micros(self.0.fetch_add(1000, Ordering::Relaxed))
+        }
+    }
+
+    struct Call;
+
+    impl Auditable for Call {
+        fn subject(&self) -> Subject {
+            Subject::WorkIq { server: ServerName::parse("s").unwrap(), tool: ToolName::parse("t").unwrap() }
+        }
+    }
+
+    const DAY: i64 = 86_400_000_000;
+    const START: i64 = 20_000 * DAY - 5_000_000;
+
+    struct Machine {
+        signer: Arc<dyn CheckpointSigner>,
+        who: Arc<dyn Attribute>,
+    }
+
+    impl Machine {
+        fn new() -> Self {
+            let config =
+                Config::from_variables([("ENTRABOT_AGENT_ID", "22222222-2222-4222-8222-222222222222")]);
+            let who = Arc::new(AttributionChain::new(&config.unwrap(), Arc::new(Session::new())));
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("key");
+            std::fs::write(&path, crate::generate_signing_key().unwrap().expose()).unwrap();
+            let signers = crate::signing::load(&SigningPolicy::File(path), false).unwrap();
+            Self { signer: signers.current, who }
+        }
+
+        fn open(&self, sim: &Sim, now: i64) -> (AuditLog, Arc<SimClock>) {
+            let clock = Arc::new(SimClock(AtomicI64::new(now)));
+            let options = AuditOptions::new(Path::new("/audit"), Path::new("/data"))
+                .with_signing(SigningPolicy::Signer(Arc::clone(&self.signer)))
+                .with_clock(Arc::clone(&clock) as _);
+            let data = DataDir::Simulated(sim.root("/data"));
+            (
+                AuditLog::over(sim.root("/audit"), data, options, Arc::clone(&self.who), Vec::new()).unwrap(),
+                clock,
+            )
+        }
+
+        /// Appends, checkpoints, a day that ends, calls; gives the ids that were acknowledged. Any step may fail once
+        /// the power is off.
+        fn work(&self, sim: &Sim) -> Vec<String> {
+            let (log, clock) = self.open(sim, START);
+            let mut acknowledged = Vec::new();
+            let entry = || LogEntry::cli("a", "r", "success", AttributionType::Agent);
+            for round in 0..3 {
+                for _ in 0..2 {
+                    acknowledged.extend(log.log_event(entry()).ok().map(|id| id.to_string()));
+                }
+                if let Ok(permit) = log.permit(Call) {
+                    acknowledged.push(permit.recorded().event_id.to_string());
+                    drop(permit.finish(Ok::<(), ()>(())).into_result());
+                }
+                drop(log.checkpoint());
+                if round == 1 {
+                    clock.0.fetch_add(DAY, Ordering::Relaxed);
+                }
+                let batch = vec![entry(); 5];
+                drop(log.log_events(&batch, |_, id| acknowledged.extend(id.ok().map(|id| id.to_string()))));
+            }
+            acknowledged
+        }
+
+        fn check(&self, sim: &Sim, acknowledged: &[String], when: &str) {
+            let data = sim.root("/data");
+            let report = verify_folder(sim.root("/audit"), Some(&*data), &VerifyOptions::new()).unwrap();
+            assert!(report.ok, "{when}: {report:?}");
+            let mut seen: HashMap<String, u32> = HashMap::new();
+            crate::read::query_folder(sim.root("/audit"), &crate::Query::new(), |event| {
+                if let crate::Seen::Event(event) = event {
+                    *seen.entry(event.event_id().to_owned()).or_default() += 1;
+                }
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+            for id in acknowledged {
+                assert_eq!(seen.get(id), Some(&1), "{when}: {id}");
+            }
+        }
+    }
+
+    #[test]
+    fn power_loss_at_every_operation_loses_no_acknowledged_record_and_never_looks_like_tampering() {
+        let machine = Machine::new();
+        let whole = Sim::new();
+        let acknowledged = machine.work(&whole);
+        assert_eq!(acknowledged.len(), 24);
+        machine.check(&whole, &acknowledged, "no loss");
+        let operations = whole.operations();
+        for cut in 0..operations {
+            let sim = Sim::new();
+            sim.cut_power_after(cut);
+            let acknowledged = machine.work(&sim);
+            for (index, loss) in LOSSES.into_iter().enumerate() {
+                let when = format!("power cut after operation {cut} of {operations}, {loss:?}");
+                let back = sim.after_power_loss(loss, cut * 7 + index as u64);
+                machine.check(&back, &acknowledged, &when);
+                // The next process goes on, and is believed.
+                let (log, _clock) = machine.open(&back, START + 2 * DAY);
+                let id = log.log_event(LogEntry::cli("b", "r", "success", AttributionType::Agent)).unwrap();
+                log.checkpoint().unwrap_or_else(|error| panic!("{when}: {error}"));
+                drop(log);
+                let all: Vec<String> = acknowledged.iter().cloned().chain([id.to_string()]).collect();
+                machine.check(&back, &all, &format!("{when}, then went on"));
+            }
+        }
+    }
+}
