@@ -27,7 +27,14 @@ mod xpia;
 
 pub use definitions::ToolDefinition;
 pub use endpoint::{EgressAllowlist, Endpoint, EndpointError};
-pub use entrabot_audit::{Diagnose, ErrorClass, Recorded, ServerName, ToolName};
+// What opening the door takes, so that a program needs this crate alone.
+pub use entrabot_audit::{
+    AttributionChain, AuditError, AuditLog, AuditOptions, Config, Diagnose, ErrorClass, Recorded, ServerName,
+    Session, ToolName,
+};
+pub use entrabot_identity::{
+    Egress, KeystoreSigner, Resource, SignerSource, TokenError, TokenExchange, TokenSource,
+};
 pub use error::{A365Error, CallError, CallFailure, Fate, InvalidArgument};
 #[doc(hidden)]
 pub use manifest::lint_bytes;
@@ -38,3 +45,8 @@ pub use tool_call::ToolCall;
 pub use transport::Transport;
 #[doc(hidden)]
 pub use xpia::envelope;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

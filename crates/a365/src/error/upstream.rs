@@ -60,8 +60,8 @@ fn without_argument(mut text: String, argument: &str) -> String {
     if argument.len() <= MAX_BYTES {
         text = replace(text, argument);
         text = replace(text, &xpia::clean(argument));
-        if argument.starts_with("https://") {
-            for segment in argument["https://".len()..].split(['/', '?', '&', '=', '#']).skip(1) {
+        if let Some(rest) = argument.strip_prefix("https://") {
+            for segment in rest.split(['/', '?', '&', '=', '#']).skip(1) {
                 text = replace(text, segment);
             }
         }
