@@ -48,6 +48,13 @@ enum Command {
     /// The audit log
     #[command(subcommand)]
     Audit(commands::audit::AuditCommand),
+    /// Make an agent: blueprint, key, certificate, identity, user, grants; again, to resume
+    Provision(commands::provision::ProvisionArgs),
+    /// Remove the agent; the audit log stays
+    Teardown(commands::provision::TeardownArgs),
+    /// The blueprint's certificates
+    #[command(subcommand)]
+    Cert(commands::provision::CertCommand),
     /// Print a completion script
     Completions {
         /// The shell
@@ -158,6 +165,9 @@ impl Cli {
                 KeystoreCommand::Probe => commands::keystore::probe(json),
             },
             Command::Audit(command) => commands::audit::run(command, json),
+            Command::Provision(args) => commands::provision::provision(args, json),
+            Command::Teardown(args) => commands::provision::teardown(args, json),
+            Command::Cert(command) => commands::provision::cert(&command, json),
             Command::Completions { shell } => commands::completions(shell),
         }
     }

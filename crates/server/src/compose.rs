@@ -3,11 +3,13 @@
 //! Everything is made when it is first needed. A server starts, and says who it is, without an audit directory, a
 //! manifest or a keyring; what then needs one is refused by its name, and tried again at the next call.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use entrabot_a365::{A365Error, WorkIqProvider};
 use entrabot_audit::{AuditError, AuditLog, AuditOptions};
-use entrabot_identity::{Attribute, AttributionChain, Config, Egress, Session, TokenSource};
+use entrabot_identity::{
+    Attribute, AttributionChain, Config, Egress, Session, Sponsors, TokenError, TokenSource,
+};
 
 use crate::failure::Failure;
 use crate::sign_in::SignIn;
@@ -26,6 +28,7 @@ struct Inner {
     who: Arc<dyn Attribute>,
     audit: Mutex<Option<AuditLog>>,
     provider: Mutex<Option<WorkIqProvider>>,
+    sponsors: OnceLock<Sponsors>,
 }
 
 impl Parts {
@@ -46,6 +49,7 @@ impl Parts {
                 who,
                 audit: Mutex::new(None),
                 provider: Mutex::new(None),
+                sponsors: OnceLock::new(),
             }),
         })
     }
@@ -58,8 +62,22 @@ impl Parts {
         &self.inner.session
     }
 
+    pub(crate) fn egress(&self) -> &Egress {
+        &self.inner.egress
+    }
+
     pub(crate) fn sign_in(&self) -> &Arc<SignIn> {
         &self.inner.sign_in
+    }
+
+    /// Who answers for the agent.
+    ///
+    /// # Errors
+    /// The settings name no agent.
+    pub(crate) fn sponsors(&self) -> Result<&Sponsors, TokenError> {
+        let tokens = self.inner.sign_in.exchange()?.clone();
+        let Inner { config, egress, sponsors, .. } = &*self.inner;
+        Ok(sponsors.get_or_init(|| Sponsors::new(config, tokens, egress)))
     }
 
     /// The audit log, opened at the first call that succeeds. Blocks.

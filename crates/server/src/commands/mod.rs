@@ -6,6 +6,7 @@ pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod keystore;
 pub(crate) mod manifest;
+pub(crate) mod provision;
 pub(crate) mod token;
 pub(crate) mod whoami;
 

@@ -1,0 +1,400 @@
+//! `entrabot provision`, `teardown` and `cert`: plans first, asks before it changes anything, and puts every change on
+//! record through the audit.
+
+use std::io::{BufRead as _, IsTerminal as _};
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use entrabot_identity::{
+    ActionGate, BlueprintAppId, BlueprintChoice, Config, Desired, HeldCertificate, ObjectId, Plan, Progress,
+    Provisioner, ProvisioningError, Teardown, TeardownPlan,
+};
+use entrabot_keystore::{EntryName, ErrorClass};
+use serde_json::{Value, json};
+
+use super::{NO, YES};
+use crate::compose::Parts;
+use crate::failure::{Failure, cleaned};
+use crate::terminal;
+
+#[derive(Debug, Args)]
+pub(crate) struct ProvisionArgs {
+    /// A blueprint of our own, made when it is not there yet; never adopts one that is not ours
+    #[arg(long, conflicts_with = "use_blueprint")]
+    new: bool,
+    /// This blueprint
+    #[arg(long, value_name = "APP_ID")]
+    use_blueprint: Option<String>,
+    /// The blueprint's display name
+    #[arg(long, default_value = "EntraBot")]
+    name: String,
+    /// The agent user's UPN [default: ENTRABOT_AGENT_UPN]
+    #[arg(long, value_name = "UPN")]
+    agent_user_upn: Option<String>,
+    /// The object id of a person who answers for the agent; can be given several times
+    #[arg(long = "sponsor", value_name = "ID")]
+    sponsors: Vec<String>,
+    /// Also consent and licence for the Work IQ servers
+    #[arg(long)]
+    with_a365_work_iq: bool,
+    /// The agent user's country where it has none: licences demand one
+    #[arg(long, value_name = "COUNTRY")]
+    usage_location: Option<String>,
+    /// Only say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TeardownArgs {
+    /// An agent user to remove, beside the one of the settings; can be given several times
+    #[arg(long = "agent-user-upn", value_name = "UPN", value_delimiter = ',')]
+    upns: Vec<String>,
+    /// Only say what would be removed
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Keep the Provisioner app's certificate in the keyring
+    #[arg(long)]
+    preserve_provisioner: bool,
+    /// Delete for good, not into the directory's recycle bin
+    #[arg(long)]
+    purge: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CertCommand {
+    /// The certificates that the blueprint holds
+    List,
+    /// Whether the blueprint holds the certificate of our key, and it is not over
+    Verify,
+    /// A new key and certificate: added, proven, and only then the old one removed
+    Rotate,
+}
+
+/// What all of these work with.
+struct Bench {
+    parts: Parts,
+    provisioner: Provisioner,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Bench {
+    fn new() -> Result<Self, Failure> {
+        let parts = Parts::new(super::config()?)?;
+        let provisioner = Provisioner::new(parts.config(), parts.egress())?;
+        Ok(Self { parts, provisioner, runtime: super::runtime()? })
+    }
+
+    /// Neither settings nor keyring nor the command name anything that could be removed.
+    fn knows_no_agent(&self, wanted: &Teardown) -> Result<bool, Failure> {
+        let config = self.parts.config();
+        let named = config.blueprint_app_id().is_some()
+            || config.agent_id().is_some()
+            || config.agent_user_id().is_some()
+            || !wanted.upns.is_empty();
+        Ok(!named && !config.keystore_policy().open()?.contains(&EntryName::blueprint_private_key())?)
+    }
+
+    /// Reads only.
+    fn look<T>(&self, reading: impl Future<Output = Result<T, ProvisioningError>>) -> Result<T, Failure> {
+        Ok(self.runtime.block_on(reading)?)
+    }
+
+    /// Changes things: the gate is the audit, and a signal ends it with every record closed.
+    fn act<T>(
+        &self,
+        acting: impl AsyncFnOnce(Arc<dyn ActionGate>) -> Result<T, ProvisioningError>,
+    ) -> Result<T, Failure> {
+        let gate: Arc<dyn ActionGate> = Arc::new(self.parts.audit()?);
+        let result = self.runtime.block_on(async {
+            tokio::select! {
+                result = acting(gate) => result.map_err(Failure::from),
+                () = interrupted() => Err(Failure::new(
+                    "InterruptedError",
+                    "interrupted before it was done",
+                    Some("run it again: it goes on from what is there"),
+                    ErrorClass::Failed,
+                )),
+            }
+        });
+        super::audit::close(&self.parts);
+        result
+    }
+}
+
+#[cfg(unix)]
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+        (Ok(mut interrupt), Ok(mut terminate)) => {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        // The system's default ends the process; the next run resumes.
+        _ => std::future::pending().await,
+    }
+}
+
+#[cfg(not(unix))]
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending().await
+    }
+}
+
+fn tell(progress: Progress) {
+    match progress {
+        Progress::Started(step) => terminal::note(&format!("{} ...", step.as_str())),
+        Progress::Waiting(what) => terminal::note(&format!("  waiting for {what}")),
+        Progress::Done(step, true) => terminal::note(&format!("{}: done", step.as_str())),
+        Progress::Done(step, false) => terminal::note(&format!("{}: as it should be", step.as_str())),
+        _ => {}
+    }
+}
+
+/// Asks only where there is somebody to answer.
+fn confirmed(yes: bool, question: &str) -> Result<bool, Failure> {
+    if yes {
+        return Ok(true);
+    }
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Err(Failure::usage(
+            "nobody is there to be asked, so nothing was changed",
+            "give --yes, or --dry-run",
+        ));
+    }
+    terminal::note(&format!("{question} [y/N]"));
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).map_err(|error| Failure::io("read the answer", &error))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+pub(crate) fn provision(args: ProvisionArgs, json: bool) -> Result<u8, Failure> {
+    let bench = Bench::new()?;
+    let desired = desired(&args, bench.parts.config())?;
+    // Before anything is read: what the plan finds must still be so when it is carried out.
+    let lock = if args.dry_run { None } else { Some(bench.provisioner.lock()?) };
+    let plan = bench.look(bench.provisioner.plan(&desired))?;
+    let Some(lock) = lock else {
+        print_plan(&plan, json)?;
+        return Ok(YES);
+    };
+    if !json {
+        print_plan(&plan, false)?;
+    }
+    if !plan.is_empty() && !confirmed(args.yes, "Carry this out?")? {
+        return Err(Failure::usage("nothing was changed", "answer y, or give --yes"));
+    }
+    let made = bench.act(async |gate| bench.provisioner.apply(plan, &lock, gate, &tell).await)?;
+    let value = json!({
+        "blueprint_app_id": made.blueprint_app_id,
+        "blueprint_cert_thumbprint": made.thumbprint,
+        "agent_id": made.agent_id,
+        "agent_user_id": made.agent_user_id,
+        "agent_upn": made.agent_upn,
+        "settings_file": made.settings_file.map(|path| path.display().to_string()),
+        "changed": made.changed,
+        "warnings": made.warnings,
+    });
+    super::print_members(&value, json)?;
+    Ok(YES)
+}
+
+fn desired(args: &ProvisionArgs, config: &Config) -> Result<Desired, Failure> {
+    let blueprint = match (&args.use_blueprint, config.blueprint_app_id()) {
+        (Some(id), _) => BlueprintChoice::Use(BlueprintAppId::parse(id).map_err(|error| {
+            Failure::usage(format!("--use-blueprint is {error}"), "give an application id")
+        })?),
+        (None, Some(configured)) if !args.new => BlueprintChoice::Use(configured.clone()),
+        (None, _) => BlueprintChoice::New,
+    };
+    let upn = args.agent_user_upn.as_deref().or(config.agent_upn()).ok_or_else(|| {
+        Failure::usage("the agent user needs a name", "give --agent-user-upn, e.g. agent@contoso.com")
+    })?;
+    let sponsors = args
+        .sponsors
+        .iter()
+        .map(|id| {
+            ObjectId::parse(id)
+                .map_err(|error| Failure::usage(format!("--sponsor is {error}"), "give a person's object id"))
+        })
+        .collect::<Result<_, _>>()?;
+    let mut desired =
+        Desired::new(&args.name, blueprint, upn, sponsors)?.with_work_iq(args.with_a365_work_iq);
+    if let Some(country) = &args.usage_location {
+        desired = desired.with_usage_location(country)?;
+    }
+    Ok(desired)
+}
+
+fn print_plan(plan: &Plan, json: bool) -> Result<(), Failure> {
+    if json {
+        let steps: Vec<_> = plan
+            .steps()
+            .iter()
+            .map(|step| json!({"kind": step.kind.as_str(), "change": step.change.as_str(), "detail": step.detail}))
+            .collect();
+        return terminal::json(&json!({
+            "dry_run": true,
+            "changes": !plan.is_empty(),
+            "steps": steps,
+            "warnings": plan.warnings(),
+        }));
+    }
+    for step in plan.steps() {
+        let line = format!("{:<11}  {:<6}  {}", step.kind.as_str(), step.change.as_str(), step.detail);
+        terminal::line(&cleaned(&line))?;
+    }
+    plan.warnings().iter().try_for_each(|warning| terminal::line(&cleaned(&format!("warning: {warning}"))))
+}
+
+pub(crate) fn teardown(args: TeardownArgs, json: bool) -> Result<u8, Failure> {
+    let bench = Bench::new()?;
+    let mut wanted = Teardown::default();
+    wanted.upns = args.upns;
+    wanted.preserve_provisioner = args.preserve_provisioner;
+    wanted.purge = args.purge;
+    let lock = if args.dry_run { None } else { Some(bench.provisioner.lock()?) };
+    let plan = match bench.runtime.block_on(bench.provisioner.plan_teardown(&wanted)) {
+        Err(ProvisioningError::NoProvisionerCertificate { .. }) if bench.knows_no_agent(&wanted)? => {
+            let nothing: [&str; 0] = [];
+            if json {
+                terminal::json(&json!({"removed": nothing, "remains": nothing}))?;
+            } else {
+                terminal::line("there is nothing to remove")?;
+            }
+            return Ok(YES);
+        }
+        plan => plan?,
+    };
+    let Some(lock) = lock else {
+        print_teardown(&plan, "would_remove", json)?;
+        return Ok(YES);
+    };
+    if plan.is_empty() {
+        print_teardown(&plan, "removed", json)?;
+        return Ok(YES);
+    }
+    let shown = teardown_as_json(&plan, "removed");
+    if !json {
+        print_teardown(&plan, "would_remove", false)?;
+    }
+    if !confirmed(args.yes, "Remove all of this?")? {
+        return Err(Failure::usage("nothing was changed", "answer y, or give --yes"));
+    }
+    bench.act(async |gate| bench.provisioner.tear_down(plan, &lock, gate, &tell).await)?;
+    if json {
+        terminal::json(&shown)?;
+    } else {
+        terminal::line("removed; the audit log stays")?;
+    }
+    Ok(YES)
+}
+
+fn teardown_as_json(plan: &TeardownPlan, verb: &str) -> Value {
+    let remains: Vec<_> =
+        plan.remains().iter().map(|left| json!({"what": left.what, "why": left.why})).collect();
+    json!({verb: plan.steps(), "remains": remains})
+}
+
+fn print_teardown(plan: &TeardownPlan, verb: &str, json: bool) -> Result<(), Failure> {
+    if json {
+        return terminal::json(&teardown_as_json(plan, verb));
+    }
+    if plan.is_empty() {
+        terminal::line("there is nothing to remove")?;
+    }
+    plan.steps().iter().try_for_each(|step| terminal::line(&cleaned(&format!("remove  {step}"))))?;
+    plan.remains()
+        .iter()
+        .try_for_each(|left| terminal::line(&cleaned(&format!("keep    {}: {}", left.what, left.why))))
+}
+
+pub(crate) fn cert(command: &CertCommand, json: bool) -> Result<u8, Failure> {
+    let bench = Bench::new()?;
+    match command {
+        CertCommand::List => {
+            let held = bench.look(bench.provisioner.certificates())?;
+            print_certificates(&held, json)?;
+            Ok(YES)
+        }
+        CertCommand::Verify => {
+            let held = bench.look(bench.provisioner.certificates())?;
+            let configured = bench.parts.config().blueprint_cert_thumbprint();
+            let good =
+                held.iter().find(|held| held.ours && !held.expired && held.thumbprint.as_ref() == configured);
+            let detail = match good {
+                Some(held) => {
+                    format!(
+                        "the blueprint holds our certificate, valid until {}",
+                        held.not_after.as_deref().unwrap_or("?")
+                    )
+                }
+                None if held.iter().any(|held| held.ours && held.expired) => {
+                    "our certificate is over".to_owned()
+                }
+                None if held.iter().any(|held| held.ours) => {
+                    "the blueprint holds a certificate of our key, but not the one that is configured"
+                        .to_owned()
+                }
+                None => "the blueprint does not hold our key's certificate".to_owned(),
+            };
+            if json {
+                terminal::json(&json!({"ok": good.is_some(), "detail": detail}))?;
+            } else {
+                terminal::line(&detail)?;
+                if good.is_none() {
+                    terminal::note("hint: run entrabot cert rotate, or entrabot provision");
+                }
+            }
+            Ok(if good.is_some() { YES } else { NO })
+        }
+        CertCommand::Rotate => {
+            let lock = bench.provisioner.lock()?;
+            let rotated =
+                bench.act(async |gate| bench.provisioner.rotate_certificate(&lock, gate, &tell).await)?;
+            let value = json!({"thumbprint": rotated.thumbprint.as_str(), "removed": rotated.removed});
+            super::print_members(&value, json)?;
+            Ok(YES)
+        }
+    }
+}
+
+fn print_certificates(held: &[HeldCertificate], json: bool) -> Result<(), Failure> {
+    if json {
+        let certificates: Vec<_> = held
+            .iter()
+            .map(|held| {
+                json!({
+                    "key_id": held.key_id,
+                    "thumbprint": held.thumbprint.as_ref().map(|thumbprint| thumbprint.as_str()),
+                    "not_before": held.not_before,
+                    "not_after": held.not_after,
+                    "ours": held.ours,
+                    "expired": held.expired,
+                })
+            })
+            .collect();
+        return terminal::json(&json!({"certificates": certificates}));
+    }
+    held.iter().try_for_each(|held| {
+        terminal::line(&cleaned(&format!(
+            "{}  {}  until {}{}{}",
+            held.thumbprint
+                .as_ref()
+                .map_or("no certificate that can be read", |thumbprint| thumbprint.as_str()),
+            held.key_id,
+            held.not_after.as_deref().unwrap_or("?"),
+            if held.ours { "  ours" } else { "" },
+            if held.expired { "  EXPIRED" } else { "" },
+        )))
+    })
+}
