@@ -87,6 +87,8 @@ impl Candidate {
             spent: AtomicU64::new(u64::try_from(self.spent.as_micros()).unwrap_or(u64::MAX)),
             #[cfg(feature = "test-util")]
             between: Mutex::new(None),
+            #[cfg(feature = "test-util")]
+            written: Mutex::new(None),
         })
     }
 }
@@ -106,6 +108,8 @@ pub struct Keystore {
     spent: AtomicU64,
     #[cfg(feature = "test-util")]
     between: Mutex<Option<Box<dyn Fn() + Send>>>,
+    #[cfg(feature = "test-util")]
+    written: Mutex<Option<Box<dyn Fn() + Send>>>,
 }
 
 impl std::fmt::Debug for Keystore {
@@ -211,6 +215,12 @@ impl Keystore {
         *self.between.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hook));
     }
 
+    /// Runs `hook` after a value was written and before the file is looked at again.
+    #[cfg(feature = "test-util")]
+    pub fn after_write(&self, hook: impl Fn() + Send + 'static) {
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hook));
+    }
+
     fn operate<T>(
         &self,
         act: impl FnOnce(&Pinned, Deadline) -> Result<T, KeystoreError>,
@@ -250,6 +260,10 @@ impl Keystore {
     ) -> Result<(), KeystoreError> {
         self.operate_within(deadline, |pinned, deadline| {
             pinned.put(entry, secret, deadline)?;
+            #[cfg(feature = "test-util")]
+            if let Some(hook) = &*self.written.lock().unwrap_or_else(PoisonError::into_inner) {
+                hook();
+            }
             if pinned.still_sound() { Ok(()) } else { Err(self.exposed()) }
         })
     }

@@ -8,7 +8,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -343,23 +342,9 @@ fn a_file_that_turns_to_clear_text_while_a_value_is_written_is_reported() {
     let keyring = keyring(Mode::Encrypted);
     let keystore = open(&keyring).unwrap();
     keystore.put(&entry("a"), &secret("kept")).unwrap();
-    let (file, other) = (keyring.keyring_file(), keyring.keyring_file().with_extension("tmp"));
-    let (done, writing) = (Arc::new(AtomicBool::new(false)), AtomicBool::new(false));
-    let until = Arc::clone(&done);
-    // Faster than the daemon: whenever it has written its file, a clear-text one takes the place.
-    keystore.between_guard_and_act(move || {
-        if writing.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        let (file, other, until) = (file.clone(), other.clone(), Arc::clone(&until));
-        std::thread::spawn(move || {
-            while !until.load(Ordering::SeqCst) {
-                std::fs::write(&other, "[keyring]\n").and_then(|()| std::fs::rename(&other, &file)).ok();
-            }
-        });
-    });
+    let file = keyring.keyring_file();
+    keystore.after_write(move || std::fs::write(&file, "[keyring]\n").unwrap());
     let error = refusal(keystore.put(&entry("b"), &secret("value")));
-    done.store(true, Ordering::SeqCst);
     assert!(error.to_string().contains("turned to clear text while the value was written"), "{error}");
     assert!(error.hint().unwrap().contains("rotate"));
 }
@@ -405,10 +390,23 @@ fn the_session_collection_is_not_a_place_for_a_key() {
 
 #[test]
 fn a_state_that_cannot_be_told_takes_the_operators_explicit_word() {
-    let keyring = keyring(Mode::Encrypted);
-    let file = keyring.keyring_file();
-    std::fs::rename(&file, file.with_extension("elsewhere")).unwrap();
-    let error = refusal(open(&keyring));
+    let keyring = keyring(Mode::NoProvider);
+    let home = keyring.home();
+    std::fs::create_dir_all(home.join("relative/keyrings")).unwrap();
+    // A data home that depends on the daemon's working directory is not one that its environment tells.
+    let directory = format!("--chdir={}", home.display());
+    let daemon = [DAEMON, "--foreground", "--components=secrets", "--unlock"];
+    let arguments = [&[directory.as_str(), "XDG_DATA_HOME=relative"], &daemon[..]].concat();
+    let _daemon = common::Peer(keyring.spawn(Path::new("env"), &arguments, Some(b"password")).unwrap());
+    let started = Instant::now();
+    let error = loop {
+        let error = refusal(open(&keyring));
+        if error.finding().collection().is_some() {
+            break error;
+        }
+        assert!(started.elapsed() < Duration::from_secs(20), "{error}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
     assert_eq!(
         (error.finding().verdict(), error.finding().at_rest()),
         (Verdict::Unverifiable, AtRest::Unknown)
@@ -418,9 +416,8 @@ fn a_state_that_cannot_be_told_takes_the_operators_explicit_word() {
     let candidate = Candidate::detect_in(&surroundings(&keyring)).unwrap();
     let keystore = candidate.validate(&Allowlist::with("secret-service:unverified").unwrap()).unwrap();
     assert_eq!(keystore.finding().verdict(), Verdict::Unverifiable);
-    // The word covers what cannot be told, not what is known to be unsafe.
-    std::fs::write(&file, "[keyring]\n").unwrap();
-    assert_eq!(refusal(keystore.get(&entry("a"))).finding().at_rest(), AtRest::Cleartext);
+    keystore.put(&entry("a"), &secret("kept")).unwrap();
+    assert_eq!(keystore.get(&entry("a")).unwrap().expose(), b"kept");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use aws_lc_rs::cipher::{
-    AES_128, AES_128_KEY_LEN, AES_CBC_IV_LEN, DecryptionContext, PaddedBlockDecryptingKey,
+    AES_128, AES_128_KEY_LEN, AES_CBC_IV_LEN, DecryptionContext, EncryptionContext, PaddedBlockDecryptingKey,
     PaddedBlockEncryptingKey, UnboundCipherKey,
 };
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
@@ -43,7 +43,7 @@ pub(super) struct KeyAgreement {
 impl KeyAgreement {
     pub(super) fn new() -> Result<Self, Broken> {
         let mut private = Zeroizing::new([0; 32]);
-        aws_lc_rs::rand::fill(private.as_mut()).map_err(|_| Broken)?;
+        fill_randomly(private.as_mut())?;
         Ok(Self { private })
     }
 
@@ -106,13 +106,11 @@ impl Session {
         let mut buffer = Zeroizing::new(Vec::with_capacity(value.expose().len() + BLOCK));
         buffer.extend_from_slice(value.expose());
         let key = PaddedBlockEncryptingKey::cbc_pkcs7(self.cipher()?).map_err(|_| Broken)?;
-        match key.encrypt(&mut *buffer).map_err(|_| Broken)? {
-            DecryptionContext::Iv128(vector) => {
-                let vector: &[u8; AES_CBC_IV_LEN] = vector.as_ref();
-                Ok((vector.to_vec(), std::mem::take(&mut *buffer)))
-            }
-            _ => Err(Broken),
-        }
+        let mut vector = [0; AES_CBC_IV_LEN];
+        fill_randomly(&mut vector)?;
+        let context = EncryptionContext::Iv128(FixedLength::from(&vector));
+        drop(key.less_safe_encrypt(&mut *buffer, context).map_err(|_| Broken)?);
+        Ok((vector.to_vec(), std::mem::take(&mut *buffer)))
     }
 
     pub(super) fn open(&self, vector: &[u8], encrypted: Vec<u8>) -> Result<SecretBytes, Broken> {
@@ -129,6 +127,12 @@ impl Session {
     fn cipher(&self) -> Result<UnboundCipherKey, Broken> {
         UnboundCipherKey::new(&AES_128, self.key.as_ref()).map_err(|_| Broken)
     }
+}
+
+/// From the kernel. The library's own generator spends 50 ms on gathering entropy first, which is more than a whole
+/// command takes.
+fn fill_randomly(bytes: &mut [u8]) -> Result<(), Broken> {
+    getrandom::fill(bytes).map_err(|_| Broken)
 }
 
 struct SessionKey;
