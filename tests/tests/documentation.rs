@@ -1,0 +1,83 @@
+//! What the documents promise to list, they list.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lies in the workspace").to_owned()
+}
+
+fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The literals that the bodies of `fn error_type` can return.
+fn error_types() -> BTreeSet<String> {
+    let mut files = Vec::new();
+    for layer in ["keystore", "identity", "audit", "a365", "server"] {
+        sources(&root().join("crates").join(layer).join("src"), &mut files);
+    }
+    let mut types = BTreeSet::new();
+    for file in files {
+        let text = fs::read_to_string(&file).expect("UTF-8");
+        // Tests may have errors of their own.
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for body in text.split("fn error_type(").skip(1) {
+            let body = body.split("\n    }").next().unwrap_or_default();
+            types.extend(body.split('"').skip(1).step_by(2).map(str::to_owned));
+        }
+    }
+    types
+}
+
+#[test]
+fn every_error_type_stands_in_the_operations_guide() {
+    let guide = fs::read_to_string(root().join("docs/operations.md")).expect("the guide");
+    let types = error_types();
+    assert!(types.contains("InsecureKeyringBackendError") && types.contains("TokenExchangeError"), "{types:?}");
+    let missing: Vec<_> = types.iter().filter(|name| !guide.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "docs/operations.md does not tell what to do about {missing:?}");
+}
+
+#[test]
+fn every_crate_has_a_readme_that_its_documentation_includes() {
+    for layer in ["keystore", "identity", "audit", "a365"] {
+        let directory = root().join("crates").join(layer);
+        let readme = fs::read_to_string(directory.join("README.md")).expect("a README");
+        assert!(readme.contains("```rust"), "{layer}: the README shows how to use it");
+        let library = fs::read_to_string(directory.join("src/lib.rs")).expect("a library");
+        assert!(library.contains("include_str!(\"../README.md\")"), "{layer}: the README's example is compiled");
+    }
+}
+
+/// Links between the documents lead somewhere.
+#[test]
+fn every_relative_link_leads_to_a_file() {
+    let mut documents: Vec<_> =
+        ["README.md", "ARCHITECTURE.md", "SECURITY.md", "CONTRIBUTING.md"].map(|name| root().join(name)).into();
+    for layer in ["keystore", "identity", "audit", "a365", "server"] {
+        documents.push(root().join("crates").join(layer).join("README.md"));
+    }
+    let mut broken = Vec::new();
+    for document in documents {
+        let text = fs::read_to_string(&document).expect("a document");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = link.split('#').next().unwrap_or_default();
+            if path.is_empty() || path.contains("://") {
+                continue;
+            }
+            if !document.parent().expect("a directory").join(path).exists() {
+                broken.push(format!("{} -> {link}", document.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
