@@ -1,11 +1,12 @@
 //! Measures the keystore beside Python's `keyring`, on the keyring of this session, in one run; prints one JSON object.
 //!
-//! `cargo xtask bench keystore` runs it against a private keyring. Python is `$BENCH_PYTHON`, else `python3`; where it
-//! has no `keyring`, its side is null.
+//! `cargo xtask bench keystore` runs it against a private keyring. Python is `$BENCH_PYTHON`, else one made for the
+//! purpose with pip; where that cannot be, its side is null.
 #![allow(clippy::print_stdout, reason = "it prints its result")]
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -89,15 +90,12 @@ fn bare_connection() -> Result<Duration, Failure> {
 
 /// The same operations by Python's `keyring`; a JSON object, or null where it is not installed.
 fn python(value: &SecretBytes) -> Result<String, Failure> {
-    let python = std::env::var("BENCH_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let Some(python) = find_python() else { return Ok("null".to_owned()) };
     let command = |script: &str| {
         let mut command = Command::new(&python);
         command.args(["-c", script]).env("PYTHON_KEYRING_BACKEND", "keyring.backends.SecretService.Keyring");
         command
     };
-    if run(&mut command("import keyring, secretstorage")).is_err() {
-        return Ok("null".to_owned());
-    }
     let script = format!(
         "import json, statistics, time, keyring
 def timed(into, act):
@@ -123,6 +121,23 @@ keyring.set_password('entrabot-bench', 'key', 'x' * {length})",
     run(&mut command("import keyring; keyring.delete_password('entrabot-bench', 'key')"))?;
     write!(figures, ", {}", one_shots.json().trim_start_matches('{'))?;
     Ok(figures)
+}
+
+/// A Python that has `keyring`, made in a temporary directory if there is none.
+fn find_python() -> Option<PathBuf> {
+    let has_keyring =
+        |python: &Path| run(Command::new(python).args(["-c", "import keyring, secretstorage"])).is_ok();
+    let given = std::env::var_os("BENCH_PYTHON").map_or_else(|| PathBuf::from("python3"), PathBuf::from);
+    if has_keyring(&given) {
+        return Some(given);
+    }
+    let home = std::env::temp_dir().join("entrabot-bench-python");
+    let python = home.join("bin/python");
+    if !has_keyring(&python) {
+        run(Command::new("python3").args(["-m", "venv"]).arg(&home)).ok()?;
+        run(Command::new(&python).args(["-m", "pip", "install", "-q", "keyring", "secretstorage"])).ok()?;
+    }
+    has_keyring(&python).then_some(python)
 }
 
 fn run(command: &mut Command) -> Result<(), Failure> {

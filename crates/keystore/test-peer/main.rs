@@ -37,7 +37,7 @@ mod linux {
         Candidate::detect().unwrap().validate(&Allowlist::default()).unwrap()
     }
 
-    /// Waits in the queue for the provider's name, and writes down every call that it receives.
+    /// Takes the provider's name where nobody has it, else waits in the queue for it, and writes down every call that it receives.
     pub(super) fn rogue(record: &str) {
         let mut record = std::fs::File::options().create(true).append(true).open(record).unwrap();
         zbus::block_on(async {

@@ -91,22 +91,7 @@ fn a_hardened_process_leaves_no_core() {
 fn on_the_bus_goes_no_value_no_prompt_and_nothing_to_the_well_known_name() {
     for mode in [Mode::Encrypted, Mode::Locked] {
         let keyring = keyring(mode);
-        let record = keyring.home().join("monitor");
-        let monitor = std::process::Command::new("dbus-monitor")
-            .arg("--session")
-            .envs(keyring.env())
-            .stdout(std::fs::File::create(&record).unwrap())
-            .spawn()
-            .unwrap();
-        let monitor = common::Peer(monitor);
-        let seen = |what: &str| {
-            let started = std::time::Instant::now();
-            while !std::fs::read_to_string(&record).unwrap().contains(what) {
-                assert!(started.elapsed() < std::time::Duration::from_secs(10), "the monitor sees no {what}");
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
-        };
-        seen("NameAcquired");
+        let monitor = common::Monitor::start(&keyring);
         let keystore = open(&keyring).unwrap();
         let sound = mode == Mode::Encrypted;
         assert_eq!(keystore.put(&entry("a"), &secret("planted-secret-value")).is_ok(), sound);
@@ -114,14 +99,7 @@ fn on_the_bus_goes_no_value_no_prompt_and_nothing_to_the_well_known_name() {
         assert_eq!(keystore.get(&entry("a")).is_ok(), sound);
         assert_eq!(keystore.sanity_probe().is_ok(), sound);
         assert_eq!(keystore.delete(&entry("a")).is_ok(), sound);
-        // The last word, so that the record is complete when it is seen.
-        let marker = ["--session", "--type=signal", "/marker", "entrabot.test.Marker"];
-        let sent = std::process::Command::new("dbus-send").args(marker).envs(keyring.env()).status();
-        assert!(sent.unwrap().success());
-        seen("entrabot.test");
-        drop(monitor);
-
-        let record = std::fs::read_to_string(&record).unwrap();
+        let record = monitor.finish(&keyring);
         for never in ["planted-secret-value", "member=Prompt", "member=Unlock", "string \"plain\""] {
             assert!(!record.contains(never), "{never}");
         }

@@ -28,6 +28,24 @@ fn a_sound_keyring_passes_and_is_left_as_it_was() {
 }
 
 #[test]
+fn the_value_is_read_back_on_another_connection_than_it_was_stored_on() {
+    let keyring = keyring(Mode::Encrypted);
+    let keystore = open(&keyring).unwrap();
+    let monitor = common::Monitor::start(&keyring);
+    keystore.sanity_probe().unwrap();
+    let record = monitor.finish(&keyring);
+    let senders = |member: &str| -> Vec<String> {
+        let calls = record.lines().filter(|line| line.ends_with(&format!("member={member}")));
+        calls
+            .map(|line| line.split_once("sender=").unwrap().1.split(' ').next().unwrap().to_owned())
+            .collect()
+    };
+    let (stored, read) = (senders("CreateItem"), senders("GetSecret"));
+    assert_eq!((stored.len(), read.len()), (1, 1));
+    assert_ne!(stored, read);
+}
+
+#[test]
 fn a_locked_keyring_is_not_written_to() {
     let keyring = keyring(Mode::Locked);
     let error = open(&keyring).unwrap().sanity_probe().unwrap_err();

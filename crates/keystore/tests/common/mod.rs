@@ -4,6 +4,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use entrabot_keystore::private_keyring::{Mode, PrivateKeyring};
 use entrabot_keystore::{
@@ -73,10 +74,50 @@ impl Drop for Peer {
     }
 }
 
+/// A command in which signals do what they do by default, also where this test runs in the background of a shell.
 pub fn peer(keyring: &PrivateKeyring, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_keystore-test-peer"));
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT,TERM", env!("CARGO_BIN_EXE_keystore-test-peer")]);
     command.args(arguments).envs(keyring.env());
     command
+}
+
+/// Everything that goes over the bus, as `dbus-monitor` writes it down.
+pub struct Monitor {
+    _process: Peer,
+    record: PathBuf,
+}
+
+impl Monitor {
+    pub fn start(keyring: &PrivateKeyring) -> Self {
+        let record = keyring.home().join("monitor");
+        let file = std::fs::File::create(&record).expect("a file");
+        let process = Command::new("dbus-monitor").arg("--session").envs(keyring.env()).stdout(file).spawn();
+        let monitor = Self { _process: Peer(process.expect("dbus-monitor starts")), record };
+        monitor.wait_for("NameAcquired");
+        monitor
+    }
+
+    /// All of it up to now.
+    pub fn finish(self, keyring: &PrivateKeyring) -> String {
+        let marker = ["--session", "--type=signal", "/marker", "entrabot.test.Marker"];
+        let sent = Command::new("dbus-send").args(marker).envs(keyring.env()).status();
+        assert!(sent.expect("dbus-send runs").success());
+        self.wait_for("entrabot.test")
+    }
+
+    fn wait_for(&self, what: &str) -> String {
+        let started = Instant::now();
+        loop {
+            let seen = std::fs::read(&self.record).expect("the record");
+            let seen = String::from_utf8_lossy(&seen).into_owned();
+            if seen.contains(what) {
+                return seen;
+            }
+            assert!(started.elapsed() < Duration::from_secs(20), "the monitor sees no {what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 }
 
 /// A process that waits for the provider's name, or has it; and the file of the calls it received.
