@@ -30,8 +30,8 @@ const DOMAIN: &str = "contoso.example";
 const GRAPH_SCOPES: &str = "Chat.Create Chat.ReadWrite ChatMessage.Send User.Read User.ReadBasic.All Files.ReadWrite \
     Files.Read.All Sites.Read.All Sites.ReadWrite.All Mail.Read Mail.Send";
 /// Scopes of the V1 Work IQ servers that the ready agent was granted.
-const WORK_IQ_SCOPES: &str =
-    "McpServers.Word.All McpServers.OneDriveSharepoint.All McpServersMetadata.Read.All";
+const WORK_IQ_SCOPES: &str = "McpServers.Word.All McpServers.OneDriveSharepoint.All McpServersMetadata.Read.All \
+    McpServers.Calendar.All McpServers.Me.All";
 
 /// Builds the cloud behind these addresses and writes its files.
 pub(crate) fn build(options: &Options, dir: &Path, addresses: Addresses) -> io::Result<Cloud> {
@@ -97,6 +97,7 @@ pub(crate) fn build(options: &Options, dir: &Path, addresses: Addresses) -> io::
             sts: StsState::default(),
             behaviour: options.behaviour.clone(),
             faults: Vec::new(),
+            events: Vec::new(),
         }),
         info,
     })

@@ -348,6 +348,8 @@ pub(crate) struct World {
     pub(crate) sts: StsState,
     pub(crate) behaviour: Behaviour,
     pub(crate) faults: Vec<Fault>,
+    /// Calendar events.
+    pub(crate) events: Vec<serde_json::Value>,
 }
 
 impl Cloud {

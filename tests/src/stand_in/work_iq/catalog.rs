@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::access::User;
-use super::{Said, files, word};
+use super::{Said, files, people, word};
 use crate::stand_in::World;
 use crate::stand_in::directory::WORD_APP_ID;
 use crate::stand_in::faults::Behaviour;
@@ -100,6 +100,31 @@ const FILES: &[Tool] = &[
     },
 ];
 
+const CALENDAR: &[Tool] = &[
+    Tool {
+        live: "CreateEvent",
+        documented: "CreateEvent",
+        description: "Create an event in the user's calendar.",
+        parameters: &[("subject", "The subject."), ("start", "Begin, ISO 8601."), ("end", "End, ISO 8601.")],
+        run: people::create_event,
+    },
+    Tool {
+        live: "ListEvents",
+        documented: "ListEvents",
+        description: "List the events of the user's calendar.",
+        parameters: &[],
+        run: people::list_events,
+    },
+];
+
+const ME: &[Tool] = &[Tool {
+    live: "getMyProfile",
+    documented: "getMyProfile",
+    description: "Get the user's profile.",
+    parameters: &[],
+    run: people::profile,
+}];
+
 const SERVERS: &[Server] = &[
     Server {
         name: "mcp_WordServer",
@@ -124,6 +149,18 @@ const SERVERS: &[Server] = &[
         v1_scope: "McpServers.OneDriveSharepoint.All",
         v2_audience: Some("b0b2a2bb-6361-4549-a00c-a018417eb8e2"),
         tools: FILES,
+    },
+    Server {
+        name: "mcp_CalendarTools",
+        v1_scope: "McpServers.Calendar.All",
+        v2_audience: Some("910333d2-47e9-43ca-981f-6df2f4531ef4"),
+        tools: CALENDAR,
+    },
+    Server {
+        name: "mcp_MeServer",
+        v1_scope: "McpServers.Me.All",
+        v2_audience: Some("147dc821-b413-44c0-8009-1a3098378012"),
+        tools: ME,
     },
 ];
 

@@ -4,6 +4,7 @@ mod access;
 mod catalog;
 mod files;
 pub(crate) mod hostile;
+mod people;
 mod word;
 
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! Answers that a client must survive: each case by its name, wrapped around the true result.
 
+mod gzip;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -442,16 +444,14 @@ fn size(case: &str, reply: &Value) -> Option<Answer> {
                 Step::Repeat { bytes: chunk(&vec![b'x'; MEGABYTE]), times: 100, pause: Duration::ZERO };
             Answer::script(200, [Step::Write(bytes), body, Step::Write(chunk(b""))])
         }
-        "gzip" => Answer::whole(200, JSON, gzip_stored(reply.to_string().as_bytes()))
+        "gzip" => Answer::whole(200, JSON, gzip::stored(reply.to_string().as_bytes()))
             .with("Content-Encoding", "gzip"),
         "gzip_bomb" => {
             let mut bytes = head(
                 200,
                 &[("Content-Type", JSON), ("Content-Encoding", "gzip"), ("Transfer-Encoding", "chunked")],
             );
-            bytes.extend(chunk(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]));
-            // One deflate block that repeats one byte 258 times with every two bits, a GiB and more in all.
-            bytes.extend(chunk(&bomb_start()));
+            bytes.extend(chunk(&gzip::bomb_start()));
             let zeros = chunk(&vec![0; MEGABYTE]);
             Answer::script(
                 200,
@@ -503,104 +503,4 @@ fn chunked(status: u16, kind: &str, pieces: impl Iterator<Item = Vec<u8>>) -> An
     steps.extend(pieces.map(|piece| Step::Write(chunk(&piece))));
     steps.push(Step::Write(chunk(b"")));
     Answer::script(status, steps)
-}
-
-/// gzip without compression (RFC 1952, stored blocks).
-fn gzip_stored(bytes: &[u8]) -> Vec<u8> {
-    let mut out = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
-    let mut blocks = bytes.chunks(0xffff).peekable();
-    while let Some(block) = blocks.next() {
-        out.push(u8::from(blocks.peek().is_none()));
-        let length = u16::try_from(block.len()).expect("a block has at most 65535 bytes");
-        out.extend_from_slice(&length.to_le_bytes());
-        out.extend_from_slice(&(!length).to_le_bytes());
-        out.extend_from_slice(block);
-    }
-    out.extend_from_slice(&crc32(bytes).to_le_bytes());
-    out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
-    out
-}
-
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0_u32, |mut crc, byte| {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
-        }
-        crc
-    })
-}
-
-/// The start of a dynamic Huffman block after which every two zero bits stand for 258 copies of a
-/// space: literal `' '` and end-of-block have long codes, length 258 and distance 1 one bit each.
-fn bomb_start() -> Vec<u8> {
-    let mut bits = Bits::default();
-    bits.put(1, 1); // last block
-    bits.put(2, 2); // dynamic codes
-    bits.put(286 - 257, 5);
-    bits.put(0, 5); // one distance code
-    bits.put(18 - 4, 4);
-    // Code lengths for the code length alphabet, in its own order: 18 and 1 get one bit... and 2 two.
-    let lengths = [(18_usize, 1_u32), (1, 2), (2, 2)];
-    let order = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1];
-    for symbol in order {
-        let length = lengths.iter().find(|(known, _)| *known == symbol).map_or(0, |(_, length)| *length);
-        bits.put(length, 3);
-    }
-    // Canonical codes: 18 -> 0, 1 -> 10, 2 -> 11 (sent from the first bit on).
-    let zeros = |bits: &mut Bits, count: u32| {
-        let mut left = count;
-        while left > 0 {
-            let run = left.min(138);
-            bits.put(0, 1);
-            bits.put(run - 11, 7);
-            left -= run;
-        }
-    };
-    let one = |bits: &mut Bits| {
-        bits.put(1, 1);
-        bits.put(0, 1);
-    };
-    let two = |bits: &mut Bits| {
-        bits.put(1, 1);
-        bits.put(1, 1);
-    };
-    zeros(&mut bits, 32);
-    two(&mut bits); // ' ' (32)
-    zeros(&mut bits, 223); // 33..=255
-    two(&mut bits); // end of block (256)
-    zeros(&mut bits, 28); // 257..=284
-    one(&mut bits); // length 258 (285)
-    one(&mut bits); // distance 1
-    // One space: codes are 285 -> 0, 32 -> 10, 256 -> 11.
-    bits.put(1, 1);
-    bits.put(0, 1);
-    bits.finish()
-}
-
-#[derive(Default)]
-struct Bits {
-    bytes: Vec<u8>,
-    used: u32,
-}
-
-impl Bits {
-    fn put(&mut self, value: u32, count: u32) {
-        for bit in 0..count {
-            if self.used.is_multiple_of(8) {
-                self.bytes.push(0);
-            }
-            if value >> bit & 1 == 1
-                && let Some(last) = self.bytes.last_mut()
-            {
-                *last |= 1 << (self.used % 8);
-            }
-            self.used += 1;
-        }
-    }
-
-    /// The bytes; the open bits of the last are zeros, which already repeat.
-    fn finish(self) -> Vec<u8> {
-        self.bytes
-    }
 }
