@@ -77,6 +77,8 @@ impl LeakScan {
 
 /// Our services begin so; the Python original used the same ones.
 const OURS: &str = "entrabot";
+const FILES: &[(&str, LeakStorage)] =
+    &[("keyring_pass.cfg", LeakStorage::Cleartext), ("crypted_pass.cfg", LeakStorage::PasswordEncrypted)];
 /// Nobody's password file is larger.
 const LARGEST: u64 = 4 << 20;
 
@@ -84,24 +86,26 @@ const LARGEST: u64 = 4 << 20;
 #[must_use]
 pub fn scan(surroundings: &Surroundings) -> LeakScan {
     let mut scan = LeakScan::default();
-    let Some(folder) = surroundings.data_home().map(|home| home.join("python_keyring")) else { return scan };
-    for (name, storage) in
-        [("keyring_pass.cfg", LeakStorage::Cleartext), ("crypted_pass.cfg", LeakStorage::PasswordEncrypted)]
-    {
-        let file = folder.join(name);
-        match read(&file) {
-            Ok(content) => {
-                let mut entries = entry_names(&content);
-                entries.retain(|entry| entry.service().starts_with(OURS));
-                if !entries.is_empty() {
-                    scan.findings.push(LeakFinding { file, storage, entries });
-                }
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(_) => scan.unreadable.push(file),
+    for home in surroundings.data_homes() {
+        for (name, storage) in FILES {
+            look_into(home.join("python_keyring").join(name), *storage, &mut scan);
         }
     }
     scan
+}
+
+fn look_into(file: PathBuf, storage: LeakStorage, scan: &mut LeakScan) {
+    match read(&file) {
+        Ok(content) => {
+            let mut entries = entry_names(&content);
+            entries.retain(|entry| entry.service().starts_with(OURS));
+            if !entries.is_empty() {
+                scan.findings.push(LeakFinding { file, storage, entries });
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(_) => scan.unreadable.push(file),
+    }
 }
 
 /// The clear-text files that hold the blueprint's private key.
@@ -213,6 +217,18 @@ mod tests {
         assert_eq!(finding.entries()[1], EntryName::new("entrabot-provisioner-cert", "0000").unwrap());
         assert!(!format!("{scan:?}").contains("LS0t") && !format!("{scan:?}").contains("UExB"));
         assert_eq!(leaked_blueprint_keys(&surroundings(home.path())), [file]);
+    }
+
+    #[test]
+    fn both_places_that_python_may_have_used_are_looked_into() {
+        let home = tempfile::tempdir().unwrap();
+        let variables = [("XDG_DATA_HOME", home.path().join("data")), ("HOME", home.path().join("home"))];
+        let variables = variables.map(|(name, path)| (name.to_owned(), path.to_string_lossy().into_owned()));
+        for folder in ["data/python_keyring", "home/.local/share/python_keyring"] {
+            std::fs::create_dir_all(home.path().join(folder)).unwrap();
+            std::fs::write(home.path().join(folder).join("keyring_pass.cfg"), LEAKED).unwrap();
+        }
+        assert_eq!(leaked_blueprint_keys(&Surroundings::from_vars(&variables)).len(), 2);
     }
 
     #[test]

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 pub struct Surroundings {
     bus_address: Option<String>,
     runtime_dir: Option<PathBuf>,
-    data_home: Option<PathBuf>,
+    /// Most particular first.
+    data_homes: Vec<PathBuf>,
 }
 
 impl Surroundings {
@@ -27,15 +28,16 @@ impl Surroundings {
     }
 
     fn from_lookup(get: impl Fn(&str) -> Option<OsString>) -> Self {
-        let home = || get("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+        let absolute = |path: &PathBuf| path.is_absolute();
+        let xdg = get("XDG_DATA_HOME").map(PathBuf::from).filter(absolute);
+        let home = get("HOME").map(|home| PathBuf::from(home).join(".local/share")).filter(absolute);
+        let mut data_homes: Vec<PathBuf> = xdg.into_iter().chain(home).collect();
+        data_homes.dedup();
         Self {
             // An address that is not UTF-8 stays one that cannot be used; it does not become "not set".
             bus_address: get("DBUS_SESSION_BUS_ADDRESS").map(|value| value.to_string_lossy().into_owned()),
             runtime_dir: get("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute()),
-            data_home: get("XDG_DATA_HOME")
-                .map(PathBuf::from)
-                .filter(|path| path.is_absolute())
-                .or_else(home),
+            data_homes,
         }
     }
 
@@ -54,9 +56,9 @@ impl Surroundings {
         self.runtime_dir.as_ref()
     }
 
-    /// Where this user's programs keep their data, e.g. `~/.local/share`.
-    #[must_use]
-    pub fn data_home(&self) -> Option<&PathBuf> {
-        self.data_home.as_ref()
+    /// Where this user's programs may keep their data: `XDG_DATA_HOME`, and `~/.local/share`, which a program that runs
+    /// without the former uses.
+    pub(crate) fn data_homes(&self) -> &[PathBuf] {
+        &self.data_homes
     }
 }
