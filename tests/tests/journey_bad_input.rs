@@ -5,6 +5,7 @@ mod journey;
 
 use std::fs;
 use std::io;
+use std::process::Command;
 
 use entrabot_tests::mcp::{Answer, Client};
 use entrabot_tests::stand_in::{Effect, Fault, Options, Role};
@@ -172,6 +173,38 @@ fn without_an_audit_no_request_leaves_the_machine() -> io::Result<()> {
     )?;
     call.assert_code(7);
     assert_eq!(requests_to(&home, Role::A365), 0);
+    Ok(())
+}
+
+#[test]
+fn a_full_disk_stops_the_acts_and_not_the_server() -> io::Result<()> {
+    let home = Home::ready(Options::default())?;
+    // No file may grow beyond 16 KiB: a write gets EFBIG where a full disk gives ENOSPC.
+    let serve = home.command(&["serve"]);
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 32; exec \"$0\" serve"]).arg(serve.get_program());
+    limited.env_clear().envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    limited.current_dir(home.scratch()).stderr(fs::File::create(home.serve_log())?);
+    let client = Client::start(limited)?;
+    let mut refused = None;
+    for _ in 0..60 {
+        let answer = create(&client)?;
+        if answer.is_error {
+            refused = Some(answer);
+            break;
+        }
+    }
+    let told = failure(&refused.expect("some act finds no room for its record"));
+    assert!(told["error_type"].as_str().is_some_and(|name| name.starts_with("Audit")), "{told}");
+    let before = requests_to(&home, Role::A365);
+    for _ in 0..3 {
+        failure(&create(&client)?);
+    }
+    assert_eq!(requests_to(&home, Role::A365), before, "no request leaves without a record");
+    assert_eq!(client.tools()?.len(), 9, "the server lives on");
+    client.stop()?;
+    let verified = home.run(&["audit", "verify", "--json"], &[])?;
+    verified.assert_code(0);
     Ok(())
 }
 

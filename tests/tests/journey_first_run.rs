@@ -222,6 +222,28 @@ fn without_free_seats_it_warns_and_goes_on() -> io::Result<()> {
     Ok(())
 }
 
+#[test]
+fn of_two_runs_at_once_one_is_refused_at_once() -> io::Result<()> {
+    let home = administered(Options::default())?;
+    home.cloud.clear_requests();
+    home.cloud
+        .set_fault(Fault { method: Some("POST".into()), ..Fault::graph(Effect::DelayMs(4000)) }.times(1));
+    let arguments = provision_arguments(&home);
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut first =
+        home.command(&words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let begun = Instant::now();
+    while changes(&home.cloud.requests()).is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the first run makes no change");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let begun = Instant::now();
+    provision(&home)?.assert_code(5);
+    assert!(begun.elapsed() < Duration::from_secs(3), "it took {:?}", begun.elapsed());
+    assert!(first.wait()?.success());
+    assert_one_of_everything(&home)
+}
+
 /// Kills a run with SIGKILL as soon as its `number`th request has been answered; false when it ended before.
 fn killed_after(home: &Home, number: usize) -> io::Result<bool> {
     let arguments = provision_arguments(home);
