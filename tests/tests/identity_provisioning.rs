@@ -2,6 +2,8 @@
 //! stand-in's Graph. The keyring is found through the environment, so each step is a process of its own: this test
 //! program again, as [`child`].
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "the child answers on its stdout")]
+
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -201,7 +203,8 @@ fn from_nothing_to_a_signed_in_agent_and_back() {
 #[test]
 fn a_run_that_is_killed_anywhere_is_resumed_and_nothing_is_made_twice() {
     // Killed after the n-th changing request has been answered or is under way; the directory shows things late.
-    for kill_after in 1..=9 {
+    // Three at a time: most of it is waiting.
+    let killed_after = |kill_after: usize| {
         let behaviour = Behaviour { replication_delay_ms: 150, ..Behaviour::default() };
         let home = Home::new(Options { without_work_iq: true, behaviour, ..Options::default() });
         let mut child = home.command("provision", &[]).spawn().unwrap();
@@ -221,7 +224,12 @@ fn a_run_that_is_killed_anywhere_is_resumed_and_nothing_is_made_twice() {
         let held = home.child("certificates", &[]).expect_ok();
         assert_eq!(held["held"].as_array().unwrap().len(), 1, "killed after {kill_after}: {held}");
         home.child("token", &[]).expect_ok();
-    }
+    };
+    std::thread::scope(|scope| {
+        for first in 1..=3 {
+            scope.spawn(move || (first..=9).step_by(3).for_each(killed_after));
+        }
+    });
 }
 
 #[test]

@@ -8,6 +8,8 @@
 //!
 //! Against `cargo xtask stand-in --json` the key is a throw-away file, named as the only argument; the settings are
 //! the values of its JSON line.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to whoever runs it")]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Who acts, and how it proves it to Entra.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod attribution;

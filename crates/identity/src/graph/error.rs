@@ -8,7 +8,10 @@ use crate::{Diagnose, ErrorClass};
 
 /// Microsoft Graph refused, or could not be asked.
 #[derive(Clone, Debug)]
-pub struct GraphError {
+pub struct GraphError(Box<Facts>);
+
+#[derive(Clone, Debug)]
+struct Facts {
     what: &'static str,
     host: String,
     kind: Kind,
@@ -31,7 +34,7 @@ enum Kind {
 
 impl GraphError {
     pub(super) fn new(what: &'static str, host: &str) -> Self {
-        Self {
+        Self(Box::new(Facts {
             what,
             host: host.to_owned(),
             kind: Kind::Malformed,
@@ -41,26 +44,31 @@ impl GraphError {
             request_id: None,
             retry_after: None,
             permissions: &[],
-        }
+        }))
+    }
+    fn of_kind(mut self, kind: Kind) -> Self {
+        self.0.kind = kind;
+        self
     }
     pub(super) fn malformed(self) -> Self {
-        Self { kind: Kind::Malformed, ..self }
+        self.of_kind(Kind::Malformed)
     }
     pub(super) fn foreign_link(self) -> Self {
-        Self { kind: Kind::ForeignLink, ..self }
+        self.of_kind(Kind::ForeignLink)
     }
     pub(super) fn wrong_token(self) -> Self {
-        Self { kind: Kind::WrongToken, ..self }
+        self.of_kind(Kind::WrongToken)
     }
     pub(super) fn unreachable(self, error: HttpError) -> Self {
-        Self { kind: Kind::Unreachable(error), ..self }
+        self.of_kind(Kind::Unreachable(error))
     }
     #[cfg(feature = "provisioning")]
-    pub(super) fn with_permissions(self, permissions: &'static [&'static str]) -> Self {
-        Self { permissions, ..self }
+    pub(super) fn with_permissions(mut self, permissions: &'static [&'static str]) -> Self {
+        self.0.permissions = permissions;
+        self
     }
     /// `{error: {code, message, innerError: {request-id}}}`.
-    pub(super) fn refused(self, status: u16, retry_after: Option<Duration>, body: &[u8]) -> Self {
+    pub(super) fn refused(mut self, status: u16, retry_after: Option<Duration>, body: &[u8]) -> Self {
         let body = strict_json::object(body).unwrap_or_default();
         let error = body.get("error");
         let text = |name: &str| error.and_then(|error| error.get(name)).and_then(serde_json::Value::as_str);
@@ -69,45 +77,42 @@ impl GraphError {
             .and_then(|inner| inner.get("request-id"))
             .and_then(serde_json::Value::as_str)
             .and_then(|id| uuid::Uuid::try_parse(id).ok());
-        Self {
-            kind: Kind::Refused,
-            status: Some(status),
-            retry_after,
-            code: text("code").filter(|code| is_code(code)).map(str::to_owned),
-            message: text("message").map(cleaned),
-            request_id: request_id.map(|id| id.hyphenated().to_string()),
-            ..self
-        }
+        self.0.status = Some(status);
+        self.0.retry_after = retry_after;
+        self.0.code = text("code").filter(|code| is_code(code)).map(str::to_owned);
+        self.0.message = text("message").map(cleaned);
+        self.0.request_id = request_id.map(|id| id.hyphenated().to_string());
+        self.of_kind(Kind::Refused)
     }
 
     /// The HTTP status, when Graph answered.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
-        self.status
+        self.0.status
     }
     /// Graph's own code, e.g. `Authorization_RequestDenied`.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
-        self.code.as_deref()
+        self.0.code.as_deref()
     }
     /// Graph's own message: at most 300 characters, without control characters. Untrusted.
     #[must_use]
     pub fn message(&self) -> Option<&str> {
-        self.message.as_deref()
+        self.0.message.as_deref()
     }
     /// The request's id, for Microsoft's support.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
-        self.request_id.as_deref()
+        self.0.request_id.as_deref()
     }
     /// Whether the request may have taken effect all the same.
     #[cfg(feature = "provisioning")]
     pub(crate) fn may_have_happened(&self) -> bool {
-        match self.kind {
+        match self.0.kind {
             Kind::Unreachable(error) => {
                 matches!(error, HttpError::TimedOut | HttpError::Interrupted | HttpError::TooLarge)
             }
-            Kind::Refused => self.status.is_some_and(|status| status >= 500),
+            Kind::Refused => self.0.status.is_some_and(|status| status >= 500),
             Kind::Malformed => true,
             Kind::ForeignLink | Kind::WrongToken => false,
         }
@@ -116,17 +121,17 @@ impl GraphError {
 
 impl fmt::Display for GraphError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, host, .. } = self;
-        match self.kind {
+        let Facts { what, host, .. } = &*self.0;
+        match self.0.kind {
             Kind::Refused => {
                 write!(f, "graph ({host}) refused to {what}")?;
-                if let Some(status) = self.status {
+                if let Some(status) = self.0.status {
                     write!(f, ": HTTP {status}")?;
                 }
-                if let Some(code) = &self.code {
+                if let Some(code) = &self.0.code {
                     write!(f, " {code}")?;
                 }
-                match &self.message {
+                match &self.0.message {
                     Some(message) => write!(f, " (the service's own words, untrusted: {message:?})"),
                     None => Ok(()),
                 }
@@ -151,20 +156,20 @@ impl std::error::Error for GraphError {}
 
 impl Diagnose for GraphError {
     fn error_type(&self) -> &'static str {
-        match self.status {
+        match self.0.status {
             Some(401) => "TokenExpiredError",
             Some(429) => "RateLimitError",
             _ => "GraphApiError",
         }
     }
     fn hint(&self) -> Option<Cow<'static, str>> {
-        let wait = self.retry_after.map(|wait| format!("wait {} s, then try again", wait.as_secs()));
-        Some(match (self.status, self.kind) {
-            (Some(403), _) if !self.permissions.is_empty() => format!(
+        let wait = self.0.retry_after.map(|wait| format!("wait {} s, then try again", wait.as_secs()));
+        Some(match (self.0.status, self.0.kind) {
+            (Some(403), _) if !self.0.permissions.is_empty() => format!(
                 "give the Provisioner app one of these application permissions, with admin consent: {}; an app that \
                  holds Directory.AccessAsUser.All or Directory.ReadWrite.All is refused on agent identities whatever \
                  else it holds",
-                self.permissions.join(" or ")
+                self.0.permissions.join(" or ")
             )
             .into(),
             (Some(403), _) => "the app lacks a permission on Graph: ask an administrator for consent".into(),
@@ -175,14 +180,14 @@ impl Diagnose for GraphError {
                 "check that the host can be reached from here (network, DNS, ENTRABOT_PROXY, ENTRABOT_GRAPH_BASE)".into()
             }
             (_, Kind::Malformed | Kind::ForeignLink) => "check ENTRABOT_GRAPH_BASE and what stands between".into(),
-            _ => match &self.request_id {
+            _ => match &self.0.request_id {
                 Some(id) => format!("Microsoft's support can find the request by its id {id}").into(),
                 None => "try again; if it stays, ask an administrator".into(),
             },
         })
     }
     fn class(&self) -> ErrorClass {
-        match (self.status, self.kind) {
+        match (self.0.status, self.0.kind) {
             (Some(401 | 403), _) => ErrorClass::NotSignedIn,
             (Some(404), _) => ErrorClass::NotFound,
             (Some(429 | 503), _) | (_, Kind::Unreachable(HttpError::TimedOut)) => ErrorClass::Unavailable,

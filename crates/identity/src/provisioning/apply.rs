@@ -2,29 +2,25 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use entrabot_keystore::{EntryName, KeystorePolicy, PemSigner, SecretBytes, SignatureAlgorithm};
-use serde_json::{Value, json};
+use entrabot_keystore::EntryName;
+use serde_json::json;
 use uuid::Uuid;
 
 use super::certificate::{Certificate, PrivateKey};
-use super::directory::{self, Blueprint, Credential, Grant, Object, User};
+use super::credentials::store_and_read_back;
+use super::directory::{self, Blueprint, Grant, Object, User};
 use super::journal::{Creation, Journal};
 use super::plan::{Found, GRAPH_SCOPES, Plan, SPONSOR_ROLE, StepKind, WorkIqResource, lacks};
 use super::run::{Progress, Run, blocking};
 use super::{Desired, Provisioner, ProvisioningError, ProvisioningLock, settings_file};
+use crate::ActionGate;
 use crate::graph::Operation;
 use crate::tokens::http::{Method, encoded};
-use crate::tokens::{ASSERTION_TYPE, Assertion, Budget};
-use crate::{ActionGate, Hop, TokenExchangeError};
 
 /// After a kill between asking and the answer, how long to look for what was asked for before asking again.
 const LOOK_AGAIN: Duration = Duration::from_secs(20);
-/// How long the token endpoint may take to know a new certificate.
-const PROOF_WITHIN: Duration = Duration::from_secs(120);
-/// Entra does not know this certificate (yet).
-const UNKNOWN_CERTIFICATE: u32 = 700_027;
 
 /// The agent that exists now.
 #[derive(Clone, Debug)]
@@ -135,17 +131,6 @@ impl Applying<'_> {
         .await
     }
 
-    async fn change(
-        &self,
-        operation: Operation,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<Object, ProvisioningError> {
-        let token = self.provisioner.sign_in.token().await?;
-        Ok(self.provisioner.graph.change(operation, &token, method, path, body).await?)
-    }
-
     async fn blueprint(&mut self) -> Result<Blueprint, ProvisioningError> {
         self.begin(StepKind::Blueprint);
         let (provisioner, name) = (self.provisioner, self.desired.name.clone());
@@ -162,14 +147,13 @@ impl Applying<'_> {
         }
         let changed = blueprint.is_none();
         if changed {
-            self.journal.request(Creation::Blueprint)?;
             let body = json!({ "displayName": name, "sponsors@odata.bind": self.sponsors() });
             let path = "/v1.0/applications/microsoft.graph.agentIdentityBlueprint";
-            let made = self.run.act(
-                "provision.blueprint.create",
-                None,
-                self.change(Operation::CreateBlueprint, Method::Post, path, Some(&body)),
-            );
+            let journal = &mut self.journal;
+            let made = self.run.act("provision.blueprint.create", None, async {
+                journal.request(Creation::Blueprint)?;
+                provisioner.change(Operation::CreateBlueprint, Method::Post, path, Some(&body)).await
+            });
             let id = match made.await {
                 Ok(object) => Some(directory::id(&object, "id")?),
                 Err(error) => {
@@ -208,7 +192,10 @@ impl Applying<'_> {
                 Ok(())
             }
             ProvisioningError::Graph(_) | ProvisioningError::SignIn(_) | ProvisioningError::Gate(_) => {
-                self.journal.take_back(creation)?;
+                if let Err(second) = self.journal.take_back(creation) {
+                    // The next run looks a while for what was never made, and then makes it.
+                    tracing::warn!(error = %second, "the journal could not be written");
+                }
                 Err(error)
             }
             // E.g. the outcome could not be recorded: it did happen.
@@ -234,7 +221,7 @@ impl Applying<'_> {
             None => {
                 let body = json!({ "appId": app_id });
                 let path = "/v1.0/servicePrincipals/microsoft.graph.agentIdentityBlueprintPrincipal";
-                let ask = || self.change(Operation::CreatePrincipal, Method::Post, path, Some(&body));
+                let ask = || provisioner.change(Operation::CreatePrincipal, Method::Post, path, Some(&body));
                 let made = self.run.act(
                     "provision.principal.create",
                     Some(&blueprint.id),
@@ -257,15 +244,19 @@ impl Applying<'_> {
         let key = match stored {
             Some(key) => key,
             None => {
-                let key = blocking(PrivateKey::generate).await?;
-                // Before it is stored: a key without this line could not be told from somebody else's.
-                self.journal.key = Some(key.fingerprint());
-                self.journal.write()?;
-                let (policy, pem) = (self.provisioner.policy.clone(), key.to_pem()?);
-                let put =
-                    blocking(move || store_and_read_back(&policy, &EntryName::blueprint_private_key(), &pem));
-                self.run.act("provision.key.create", None, put).await?;
-                key
+                let (policy, journal) = (self.provisioner.policy.clone(), &mut self.journal);
+                self.run
+                    .act("provision.key.create", None, async {
+                        let key = blocking(PrivateKey::generate).await?;
+                        // Before it is stored: a key without this line could not be told from somebody else's.
+                        journal.key = Some(key.fingerprint());
+                        journal.write()?;
+                        let pem = key.to_pem()?;
+                        let entry = EntryName::blueprint_private_key();
+                        blocking(move || store_and_read_back(&policy, &entry, &pem)).await?;
+                        Ok(key)
+                    })
+                    .await?
             }
         };
         self.done(StepKind::Key, changed);
@@ -311,19 +302,18 @@ impl Applying<'_> {
         }
         let changed = identity.is_none();
         if changed {
-            self.journal.request(Creation::Identity)?;
             let body = json!({
                 "displayName": name,
                 "agentIdentityBlueprintId": parent.to_string(),
                 "sponsors@odata.bind": self.sponsors(),
             });
             let path = "/v1.0/servicePrincipals/microsoft.graph.agentIdentity";
-            let ask = || self.change(Operation::CreateIdentity, Method::Post, path, Some(&body));
-            let made = self.run.act(
-                "provision.identity.create",
-                Some(&blueprint.id),
-                self.run.until_known("the blueprint's principal, to make the agent identity", ask),
-            );
+            let ask = || provisioner.change(Operation::CreateIdentity, Method::Post, path, Some(&body));
+            let (run, journal) = (&self.run, &mut self.journal);
+            let made = run.act("provision.identity.create", Some(&blueprint.id), async {
+                journal.request(Creation::Identity)?;
+                run.until_known("the blueprint's principal, to make the agent identity", ask).await
+            });
             let id = match made.await {
                 // The answer has no appId: the id is both.
                 Ok(object) => Some(directory::id(&object, "id")?),
@@ -358,7 +348,6 @@ impl Applying<'_> {
         }
         let changed = user.is_none();
         if changed {
-            self.journal.request(Creation::User)?;
             let body = json!({
                 "@odata.type": "microsoft.graph.agentUser",
                 "displayName": self.desired.user_name(),
@@ -367,12 +356,12 @@ impl Applying<'_> {
                 "identityParentId": identity.to_string(),
                 "accountEnabled": true,
             });
-            let ask = || self.change(Operation::CreateUser, Method::Post, "/beta/users", Some(&body));
-            let made = self.run.act(
-                "provision.user.create",
-                Some(identity),
-                self.run.until_known("the agent identity, to make its user", ask),
-            );
+            let ask = || provisioner.change(Operation::CreateUser, Method::Post, "/beta/users", Some(&body));
+            let (run, journal) = (&self.run, &mut self.journal);
+            let made = run.act("provision.user.create", Some(identity), async {
+                journal.request(Creation::User)?;
+                run.until_known("the agent identity, to make its user", ask).await
+            });
             let id = match made.await {
                 Ok(object) => Some(directory::id(&object, "id")?),
                 Err(error) => {
@@ -393,6 +382,7 @@ impl Applying<'_> {
     }
 
     async fn role(&mut self, identity: &Uuid) -> Result<(), ProvisioningError> {
+        let provisioner = self.provisioner;
         self.begin(StepKind::AppRole);
         let changed = !self.found.has_role;
         if changed {
@@ -402,7 +392,7 @@ impl Applying<'_> {
                 "appRoleId": SPONSOR_ROLE,
             });
             let path = format!("/v1.0/servicePrincipals/{identity}/appRoleAssignments");
-            let ask = || self.change(Operation::AssignRole, Method::Post, &path, Some(&body));
+            let ask = || provisioner.change(Operation::AssignRole, Method::Post, &path, Some(&body));
             let known = self.run.until_known("the agent identity, to give it a role", ask);
             present_is_fine(self.run.act("provision.role.assign", Some(identity), known).await)?;
         }
@@ -431,6 +421,7 @@ impl Applying<'_> {
         resource: &Uuid,
         scopes: &[&str],
     ) -> Result<(), ProvisioningError> {
+        let provisioner = self.provisioner;
         let mut all: Vec<&str> =
             present.map(|grant| grant.scopes.iter().map(String::as_str).collect()).unwrap_or_default();
         for scope in scopes {
@@ -445,7 +436,7 @@ impl Applying<'_> {
                     format!("/v1.0/oauth2PermissionGrants/{}", encoded(&grant.id)),
                     json!({ "scope": scope }),
                 );
-                let change = self.change(Operation::WriteGrant, Method::Patch, &path, Some(&body));
+                let change = provisioner.change(Operation::WriteGrant, Method::Patch, &path, Some(&body));
                 self.run.act("provision.grant.update", Some(client), change).await?;
             }
             None => {
@@ -459,7 +450,7 @@ impl Applying<'_> {
                     body["principalId"] = json!(user.to_string());
                 }
                 let path = "/v1.0/oauth2PermissionGrants";
-                let ask = || self.change(Operation::WriteGrant, Method::Post, path, Some(&body));
+                let ask = || provisioner.change(Operation::WriteGrant, Method::Post, path, Some(&body));
                 let known = self.run.until_known("the agent, to grant it scopes", ask);
                 present_is_fine(self.run.act("provision.grant.create", Some(client), known).await)?;
             }
@@ -468,6 +459,7 @@ impl Applying<'_> {
     }
 
     async fn licences(&mut self, user: &User) -> Result<(), ProvisioningError> {
+        let provisioner = self.provisioner;
         self.begin(StepKind::Licence);
         let missing = std::mem::take(&mut self.found.licences);
         let missing: Vec<_> =
@@ -475,7 +467,7 @@ impl Applying<'_> {
         if !missing.is_empty() && !user.has_usage_location {
             let (path, body) =
                 (format!("/beta/users/{}", user.id), json!({ "usageLocation": self.desired.usage_location }));
-            let ask = || self.change(Operation::UpdateUser, Method::Patch, &path, Some(&body));
+            let ask = || provisioner.change(Operation::UpdateUser, Method::Patch, &path, Some(&body));
             let known = self.run.until_known("the agent user, to set its country", ask);
             self.run.act("provision.user.update", Some(&user.id), known).await?;
         }
@@ -483,7 +475,7 @@ impl Applying<'_> {
         let mut changed = false;
         for licence in missing {
             let body = json!({ "addLicenses": [{ "skuId": licence.sku_id }], "removeLicenses": [] });
-            let ask = || self.change(Operation::AssignLicence, Method::Post, &path, Some(&body));
+            let ask = || provisioner.change(Operation::AssignLicence, Method::Post, &path, Some(&body));
             let known = self.run.until_known("the agent user, to give it a licence", ask);
             match self.run.act("provision.licence.assign", Some(&user.id), known).await {
                 Ok(_) => changed = true,
@@ -516,15 +508,15 @@ impl Applying<'_> {
         if let Some(principal) = resource.principal {
             return Ok(principal);
         }
+        let provisioner = self.provisioner;
         let body = json!({ "appId": resource.app_id });
-        let create = self.change(
+        let create = provisioner.change(
             Operation::CreateResourcePrincipal,
             Method::Post,
             "/v1.0/servicePrincipals",
             Some(&body),
         );
         present_is_fine(self.run.act("provision.resource.create", None, create).await)?;
-        let provisioner = self.provisioner;
         self.run
             .until_visible("the resource's service principal", || provisioner.principal_of(resource.app_id))
             .await
@@ -570,139 +562,11 @@ impl Applying<'_> {
     }
 }
 
-impl Provisioner {
-    /// Adds a certificate to those that the blueprint holds. The list is replaced as a whole, so the others are sent
-    /// along by their ids.
-    pub(super) async fn add_certificate(
-        &self,
-        run: &Run<'_>,
-        action: &'static str,
-        blueprint: &Uuid,
-        certificate: &Certificate,
-    ) -> Result<(), ProvisioningError> {
-        let thumbprint = certificate.thumbprint();
-        let holds = |credentials: &[Credential]| {
-            credentials
-                .iter()
-                .any(|held| held.certificate.as_ref().is_some_and(|held| held.thumbprint() == thumbprint))
-        };
-        let change = async {
-            // Read last thing before it is written: what was added meanwhile must not be lost.
-            let present = self.blueprint(blueprint).await?.ok_or(NOT_SHOWN)?;
-            if holds(&present.credentials) {
-                return Ok(());
-            }
-            let mut list: Vec<Value> =
-                present.credentials.into_iter().map(|held| Value::Object(held.kept)).collect();
-            list.push(json!({
-                "type": "AsymmetricX509Cert",
-                "usage": "Verify",
-                "key": certificate.base64(),
-                "displayName": "CN=entrabot",
-                "startDateTime": certificate.not_before(),
-                "endDateTime": certificate.not_after(),
-            }));
-            self.write_certificates(run, blueprint, list).await
-        };
-        let result = run.act(action, Some(blueprint), change).await;
-        match result {
-            Err(ProvisioningError::Graph(error)) if error.may_have_happened() => {
-                let present = self.blueprint(blueprint).await?.ok_or(NOT_SHOWN)?;
-                if holds(&present.credentials) { Ok(()) } else { Err(error.into()) }
-            }
-            other => other,
-        }?;
-        let shown =
-            || async { Ok(self.blueprint(blueprint).await?.filter(|shown| holds(&shown.credentials))) };
-        run.until_visible("the new certificate", shown).await.map(|_| ())
-    }
-
-    pub(super) async fn write_certificates(
-        &self,
-        run: &Run<'_>,
-        blueprint: &Uuid,
-        list: Vec<Value>,
-    ) -> Result<(), ProvisioningError> {
-        let (path, body) = (format!("/v1.0/applications/{blueprint}"), json!({ "keyCredentials": list }));
-        let ask = || async {
-            let token = self.sign_in.token().await?;
-            Ok(self
-                .graph
-                .change(Operation::WriteCredentials, &token, Method::Patch, &path, Some(&body))
-                .await?)
-        };
-        run.until_known("the blueprint, to change its certificates", ask).await.map(|_| ())
-    }
-
-    /// Whether hop 1 works with this key and certificate; waits while Entra does not know the certificate.
-    pub(super) async fn prove(
-        &self,
-        run: &Run<'_>,
-        blueprint: &Blueprint,
-        identity: &Uuid,
-        key: &PrivateKey,
-        certificate: &Certificate,
-    ) -> Result<Result<(), TokenExchangeError>, ProvisioningError> {
-        let signer = PemSigner::from_pkcs8_pem(&key.to_pem()?, certificate.thumbprint())
-            .map_err(|_| ProvisioningError::crypto("use the new key"))?;
-        let (app_id, agent) = (blueprint.app_id.to_string(), identity.to_string());
-        let audience = self.endpoint.url(&self.tenant);
-        let started = std::time::Instant::now();
-        let mut pause = Duration::from_millis(500);
-        loop {
-            let assertion =
-                Assertion::sign(&signer, SignatureAlgorithm::Ps256, &audience, &app_id, SystemTime::now())
-                    .map_err(|_| ProvisioningError::crypto("sign with the new key"))?;
-            let form = [
-                ("client_id", app_id.as_str()),
-                ("scope", self.exchange_scope.as_str()),
-                ("fmi_path", agent.as_str()),
-                ("grant_type", "client_credentials"),
-                ("client_assertion_type", ASSERTION_TYPE),
-                ("client_assertion", assertion.expose()),
-            ];
-            let error = match self.endpoint.post(Hop::Blueprint, &self.tenant, &form, Budget::start()).await {
-                Ok(_) => return Ok(Ok(())),
-                Err(error) => error,
-            };
-            let patient =
-                error.aadsts() == Some(UNKNOWN_CERTIFICATE) && started.elapsed() + pause < PROOF_WITHIN;
-            if !patient {
-                return Ok(Err(error));
-            }
-            run.tell(Progress::Waiting("Entra's token endpoint to know the new certificate"));
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(5));
-        }
-    }
-}
-
-const NOT_SHOWN: ProvisioningError =
-    ProvisioningError::NotYetVisible { what: "the blueprint", waited: Duration::ZERO };
-
 /// Somebody else, or a request of ours whose answer was lost, made it first.
 fn present_is_fine(result: Result<Object, ProvisioningError>) -> Result<(), ProvisioningError> {
     match result {
         Ok(_) => Ok(()),
         Err(ProvisioningError::Graph(error)) if error.status() == Some(409) => Ok(()),
         Err(error) => Err(error),
-    }
-}
-
-/// Puts the key in and reads it back on a new connection: what a provider says it stored is not yet stored.
-pub(super) fn store_and_read_back(
-    policy: &KeystorePolicy,
-    entry: &EntryName,
-    pem: &SecretBytes,
-) -> Result<(), ProvisioningError> {
-    policy.open()?.put(entry, pem)?;
-    let back = policy.open()?.get(entry)?;
-    if back.expose() == pem.expose() {
-        Ok(())
-    } else {
-        Err(ProvisioningError::refused(
-            "the keystore gave back another key than the one that was put in",
-            "run `entrabot keystore probe`",
-        ))
     }
 }

@@ -7,9 +7,10 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::certificate::{Certificate, PrivateKey};
+use super::credentials::store_and_read_back;
 use super::directory::Blueprint;
 use super::run::{Progress, Run, blocking};
-use super::{Provisioner, ProvisioningError, ProvisioningLock, StepKind, apply, settings_file};
+use super::{Provisioner, ProvisioningError, ProvisioningLock, StepKind, settings_file};
 use crate::ActionGate;
 use crate::tokens::{is_waiting_key, waiting_key};
 
@@ -127,7 +128,7 @@ impl Provisioner {
         let (policy, pem) = (self.policy.clone(), key.to_pem()?);
         let waiting = waiting_key(&thumbprint);
         let settle = blocking(move || {
-            apply::store_and_read_back(&policy, &EntryName::blueprint_private_key(), &pem)?;
+            store_and_read_back(&policy, &EntryName::blueprint_private_key(), &pem)?;
             delete(&policy, &waiting)
         });
         run.act("cert.key.settle", None, settle).await?;
@@ -145,7 +146,7 @@ impl Provisioner {
         let policy = self.policy.clone();
         let waiting: Vec<EntryName> = blocking(move || {
             let all = policy.open()?.list(EntryName::blueprint_private_key().service())?;
-            Ok(all.into_iter().filter(|entry| is_waiting_key(entry)).collect())
+            Ok(all.into_iter().filter(is_waiting_key).collect())
         })
         .await?;
         let mut begun = None;
@@ -175,7 +176,7 @@ impl Provisioner {
         let certificate = key.self_signed(&format!("entrabot {}", blueprint.app_id))?;
         let (policy, pem) = (self.policy.clone(), key.to_pem()?);
         let entry = waiting_key(&certificate.thumbprint());
-        let put = blocking(move || apply::store_and_read_back(&policy, &entry, &pem));
+        let put = blocking(move || store_and_read_back(&policy, &entry, &pem));
         run.act("cert.key.create", None, put).await?;
         Ok((key, certificate))
     }

@@ -1,12 +1,12 @@
-//! What is read of the directory, as types.
+//! The directory: what is read of it, as types, and the one way to change it.
 
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::certificate::Certificate;
 use super::{Provisioner, ProvisioningError};
-use crate::graph::text;
-use crate::tokens::http::encoded;
+use crate::graph::{Operation, text};
+use crate::tokens::http::{Method, encoded};
 
 /// Microsoft Graph's own app id.
 const GRAPH_APP_ID: &str = "00000003-0000-0000-c000-000000000000";
@@ -127,6 +127,18 @@ impl Provisioner {
 
     async fn list(&self, what: &'static str, path: &str) -> Result<Vec<Object>, ProvisioningError> {
         Ok(self.graph.list(what, &self.sign_in.token().await?, path).await?)
+    }
+
+    /// Changes something in the directory. Callers put it on record first.
+    pub(super) async fn change(
+        &self,
+        operation: Operation,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Object, ProvisioningError> {
+        let token = self.sign_in.token().await?;
+        Ok(self.graph.change(operation, &token, method, path, body).await?)
     }
 
     /// `None` for a 404, and only for that.

@@ -87,6 +87,9 @@ impl Journal {
 
     /// A creation that was certainly refused was not asked for.
     pub(super) fn take_back(&mut self, creation: Creation) -> Result<(), ProvisioningError> {
+        if !self.has_requested(creation) {
+            return Ok(());
+        }
         self.requested.retain(|other| *other != creation);
         self.write()
     }

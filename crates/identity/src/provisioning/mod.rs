@@ -7,6 +7,7 @@
 mod apply;
 mod certificate;
 mod certificates;
+mod credentials;
 mod desired;
 mod directory;
 mod error;

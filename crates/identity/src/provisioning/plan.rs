@@ -363,12 +363,11 @@ impl Provisioner {
     ) -> Result<Option<Uuid>, ProvisioningError> {
         let parent = blueprint.map(|blueprint| blueprint.app_id);
         // The one of the settings, when it is of this blueprint.
-        if let (Some(configured), Some(parent)) = (&self.configured.agent, parent) {
-            if let Some(identity) = self.identity(configured.as_str()).await? {
-                if identity.blueprint == Some(parent) {
-                    return Ok(Some(identity.id));
-                }
-            }
+        if let (Some(configured), Some(parent)) = (&self.configured.agent, parent)
+            && let Some(identity) = self.identity(configured.as_str()).await?
+            && identity.blueprint == Some(parent)
+        {
+            return Ok(Some(identity.id));
         }
         let named = self.identities_named(&desired.identity_name()).await?;
         let ours: Vec<Uuid> = named

@@ -157,13 +157,13 @@ impl Provisioner {
                 ));
             }
             // An identity that is gone leaves its users behind; those may go.
-            if let (Some(identity), Some(parent)) = (identity, user.parent) {
-                if parent != identity {
-                    return Err(ProvisioningError::refused(
-                        "one of the users to remove belongs to another agent identity",
-                        "name this agent's users only",
-                    ));
-                }
+            if let (Some(identity), Some(parent)) = (identity, user.parent)
+                && parent != identity
+            {
+                return Err(ProvisioningError::refused(
+                    "one of the users to remove belongs to another agent identity",
+                    "name this agent's users only",
+                ));
             }
             if !users.contains(&user.id) {
                 users.push(user.id);
@@ -243,13 +243,11 @@ impl Provisioner {
             .await?;
             run.tell(Progress::Done(StepKind::Blueprint, true));
         }
-        if plan.settings {
-            if let Some(path) = self.settings_file.clone() {
-                run.tell(Progress::Started(StepKind::Settings));
-                let edit = blocking(move || settings_file::take_out(&path).map(|_| ()));
-                run.act("teardown.settings.write", None, edit).await?;
-                run.tell(Progress::Done(StepKind::Settings, true));
-            }
+        if let Some(path) = self.settings_file.clone().filter(|_| plan.settings) {
+            run.tell(Progress::Started(StepKind::Settings));
+            let edit = blocking(move || settings_file::take_out(&path).map(|_| ()));
+            run.act("teardown.settings.write", None, edit).await?;
+            run.tell(Progress::Done(StepKind::Settings, true));
         }
         for entry in plan.entries {
             run.tell(Progress::Started(StepKind::Key));
@@ -274,11 +272,9 @@ impl Provisioner {
         purge: bool,
     ) -> Result<(), ProvisioningError> {
         let remove = |operation: Operation, path: String| async move {
-            let token = self.sign_in.token().await?;
-            match self.graph.change(operation, &token, Method::Delete, &path, None).await {
-                Ok(_) => Ok(()),
-                Err(error) if error.status() == Some(404) => Ok(()),
-                Err(error) => Err(error.into()),
+            match self.change(operation, Method::Delete, &path, None).await {
+                Err(ProvisioningError::Graph(error)) if error.status() == Some(404) => Ok(()),
+                result => result.map(|_| ()),
             }
         };
         run.act(action, Some(id), remove(operation, path.to_owned())).await?;

@@ -44,8 +44,15 @@ impl fmt::Display for Hop {
 ///
 /// Holds what is safe to log: codes, numbers and trace ids; never a token, an assertion, the description or the body.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("token exchange failed at {hop}{}: {code}{}{}", At(host.as_deref()), Aadsts(*aadsts), Status(*status))]
-pub struct TokenExchangeError {
+#[error(
+    "token exchange failed at {}{}: {}{}{}",
+    .0.hop, At(.0.host.as_deref()), .0.code, Aadsts(.0.aadsts), Status(.0.status)
+)]
+pub struct TokenExchangeError(Box<Facts>);
+
+/// Boxed: errors travel on the path that tokens travel.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
     pub(super) hop: Hop,
     pub(super) host: Option<Arc<str>>,
     pub(super) code: Cow<'static, str>,
@@ -79,7 +86,7 @@ impl fmt::Display for Status {
 
 impl TokenExchangeError {
     pub(super) fn new(hop: Hop, code: impl Into<Cow<'static, str>>) -> Self {
-        Self {
+        Self(Box::new(Facts {
             hop,
             host: None,
             code: code.into(),
@@ -90,64 +97,68 @@ impl TokenExchangeError {
             correlation_id: None,
             retry_after: None,
             detail: None,
-        }
+        }))
+    }
+    pub(super) fn with(mut self, add: impl FnOnce(&mut Facts)) -> Self {
+        add(&mut self.0);
+        self
     }
     /// Which request failed.
     #[must_use]
     pub fn hop(&self) -> Hop {
-        self.hop
+        self.0.hop
     }
     /// The host that was asked.
     #[must_use]
     pub fn host(&self) -> Option<&str> {
-        self.host.as_deref()
+        self.0.host.as_deref()
     }
     /// The answer's own `error`; else one of `non_json_response`, `missing_token`, `malformed_error`,
     /// `invalid_token_type`, `invalid_expires_in`, `unexpected_status`, `redirect_refused`, `connection_failed`,
     /// `tls_failed`, `timed_out`, `aborted`.
     #[must_use]
     pub fn code(&self) -> &str {
-        &self.code
+        &self.0.code
     }
     /// The AADSTS number, where the answer had one.
     #[must_use]
     pub fn aadsts(&self) -> Option<u32> {
-        self.aadsts
+        self.0.aadsts
     }
     /// The answer's `suberror`.
     #[must_use]
     pub fn suberror(&self) -> Option<&str> {
-        self.suberror.as_deref()
+        self.0.suberror.as_deref()
     }
     /// The HTTP status, where there was an answer.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
-        self.status
+        self.0.status
     }
     /// The answer's `trace_id` (a GUID).
     #[must_use]
     pub fn trace_id(&self) -> Option<&str> {
-        self.trace_id.as_deref()
+        self.0.trace_id.as_deref()
     }
     /// The answer's `correlation_id` (a GUID; equals our `client-request-id`).
     #[must_use]
     pub fn correlation_id(&self) -> Option<&str> {
-        self.correlation_id.as_deref()
+        self.0.correlation_id.as_deref()
     }
     /// How long the service asked to be left alone.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
+        self.0.retry_after
     }
 
     fn remedy(&self) -> Cow<'static, str> {
-        if let Some(text) = self.aadsts.and_then(remedy_of_number) {
+        if let Some(text) = self.0.aadsts.and_then(remedy_of_number) {
             return text.into();
         }
-        if let Some(detail) = self.detail {
+        if let Some(detail) = self.0.detail {
             return detail.into();
         }
-        match &*self.code {
+        match &*self.0.code {
             "connection_failed" => {
                 "check that the host can be reached from here (network, DNS, ENTRABOT_PROXY, ENTRABOT_AUTHORITY_BASE)"
             }
@@ -219,13 +230,13 @@ impl Diagnose for TokenExchangeError {
         "TokenExchangeError"
     }
     fn hint(&self) -> Option<Cow<'static, str>> {
-        Some(match self.retry_after {
+        Some(match self.0.retry_after {
             Some(wait) => format!("wait {} s; {}", wait.as_secs(), self.remedy()).into(),
             None => self.remedy(),
         })
     }
     fn class(&self) -> ErrorClass {
-        if self.code == "timed_out" { ErrorClass::Unavailable } else { ErrorClass::NotSignedIn }
+        if self.0.code == "timed_out" { ErrorClass::Unavailable } else { ErrorClass::NotSignedIn }
     }
 }
 

@@ -104,7 +104,7 @@ impl TokenEndpoint {
                 result => return (result, seen),
             };
             let Some(pause) = pauses.next() else { return (Err(error), seen) };
-            let pause = error.retry_after.unwrap_or(pause);
+            let pause = error.retry_after().unwrap_or(pause);
             if pause >= budget.left() {
                 return (Err(error), seen);
             }
@@ -154,8 +154,8 @@ impl TokenEndpoint {
     fn read(&self, hop: Hop, answer: &Answer) -> Result<TokenResponse, TokenExchangeError> {
         let result = parse_token_response(hop, answer.status, answer.retry_after, &answer.body);
         result.map_err(|error| {
-            let error = TokenExchangeError { host: Some(Arc::clone(&self.host)), ..error };
-            if let Some(wait) = error.retry_after {
+            let error = error.with(|facts| facts.host = Some(Arc::clone(&self.host)));
+            if let Some(wait) = error.retry_after() {
                 *self.resting.lock().unwrap_or_else(PoisonError::into_inner) =
                     Some((Instant::now() + wait, error.clone()));
             }
@@ -174,7 +174,11 @@ impl TokenEndpoint {
                     *resting = None;
                     return Ok(());
                 }
-                (left, TokenExchangeError { hop, retry_after: Some(left), ..error.clone() })
+                let error = error.clone().with(|facts| {
+                    facts.hop = hop;
+                    facts.retry_after = Some(left);
+                });
+                (left, error)
             };
             if left >= budget.left() {
                 return Err(error);
@@ -191,11 +195,10 @@ impl TokenEndpoint {
             HttpError::TooLarge => ("non_json_response", None),
             HttpError::Setup(detail) => ("connection_failed", Some(detail)),
         };
-        TokenExchangeError {
-            host: Some(Arc::clone(&self.host)),
-            detail,
-            ..TokenExchangeError::new(hop, code)
-        }
+        TokenExchangeError::new(hop, code).with(|facts| {
+            facts.host = Some(Arc::clone(&self.host));
+            facts.detail = detail;
+        })
     }
 }
 

@@ -49,10 +49,11 @@ pub fn parse_token_response(
     retry_after: Option<Duration>,
     body: &[u8],
 ) -> Result<TokenResponse, TokenExchangeError> {
-    let refuse = |code: Cow<'static, str>| TokenExchangeError {
-        status: Some(status),
-        retry_after,
-        ..TokenExchangeError::new(hop, code)
+    let refuse = |code: Cow<'static, str>| {
+        TokenExchangeError::new(hop, code).with(|facts| {
+            facts.status = Some(status);
+            facts.retry_after = retry_after;
+        })
     };
     let Ok(mut object) = strict_json::object(body) else {
         return Err(refuse(
@@ -75,17 +76,16 @@ fn read(
             Some(code) => code.to_owned().into(),
             None => "malformed_error".into(),
         };
-        return Err(TokenExchangeError {
-            aadsts: aadsts(object),
-            suberror: object
+        return Err(refuse(code).with(|facts| {
+            facts.aadsts = aadsts(object);
+            facts.suberror = object
                 .get("suberror")
                 .and_then(Value::as_str)
                 .filter(|text| is_code(text))
-                .map(str::to_owned),
-            trace_id: guid(object, "trace_id"),
-            correlation_id: guid(object, "correlation_id"),
-            ..refuse(code)
-        });
+                .map(str::to_owned);
+            facts.trace_id = guid(object, "trace_id");
+            facts.correlation_id = guid(object, "correlation_id");
+        }));
     }
     if is_redirect(status) {
         return Err(refuse("redirect_refused".into()));
