@@ -14,6 +14,7 @@ fn main() {
         ["probe", step, signal] => linux::probe(step.parse().unwrap(), signal),
         ["contend", own, rounds] => linux::contend(own, rounds.parse().unwrap()),
         ["get", service, username] => linux::get(service, username),
+        ["reopen", provider] => linux::reopen(provider.parse().unwrap()),
         ["hardened"] => linux::hardened(),
         other => panic!("no such role: {other:?}"),
     }
@@ -92,6 +93,38 @@ mod linux {
     pub(super) fn get(service: &str, username: &str) {
         let value = open().get(&EntryName::new(service, username).unwrap()).unwrap();
         std::io::stdout().write_all(value.expose()).unwrap();
+    }
+
+    /// Opens the keyring often, also while the provider is stopped, and says how many descriptors and threads that took.
+    pub(super) fn reopen(provider: i32) {
+        let count = |what: &str| std::fs::read_dir(format!("/proc/self/{what}")).unwrap().count();
+        let entry = EntryName::new("entrabot-test", "a").unwrap();
+        drop(open().get(&entry));
+        let all = || (count("fd"), count("task"));
+        let settled = |wanted| {
+            let started = std::time::Instant::now();
+            while all() != wanted && started.elapsed() < std::time::Duration::from_secs(5) {
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            all()
+        };
+        let before = settled((all().0, 1));
+        for _ in 0..20 {
+            drop(open().get(&entry));
+        }
+        let keystore = open();
+        let provider = rustix::process::Pid::from_raw(provider).unwrap();
+        kill_process(provider, Signal::STOP).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| keystore.get(&entry).unwrap_err());
+                scope.spawn(|| Candidate::detect().unwrap_err());
+            }
+        });
+        drop(keystore);
+        let after = settled(before);
+        kill_process(provider, Signal::CONT).unwrap();
+        println!("{before:?} {after:?}");
     }
 
     /// Says what a debugger, and the kernel on a crash, may do to this process.

@@ -229,6 +229,16 @@ fn a_provider_that_stops_in_the_middle_does_not_hold_us() {
 }
 
 #[test]
+fn connections_that_were_thrown_away_hold_nothing() {
+    let keyring = keyring(Mode::Encrypted);
+    let output =
+        common::peer(&keyring, &["reopen", &keyring.provider_pid().unwrap().to_string()]).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let (before, after) = printed.trim().split_once(") (").expect("two counts of descriptors and threads");
+    assert_eq!(before.trim_matches('('), after.trim_matches(')'));
+}
+
+#[test]
 fn who_takes_the_name_over_between_guard_and_act_receives_nothing() {
     for act in [
         (|keystore| keystore.get(&entry("a")).map(drop)) as Act,
