@@ -42,6 +42,12 @@ enum Command {
     /// The tooling manifest
     #[command(subcommand)]
     Manifest(ManifestCommand),
+    /// Work IQ (Agent 365) servers
+    #[command(subcommand)]
+    A365(A365Command),
+    /// Work IQ's servers
+    #[command(subcommand)]
+    A365(A365Command),
     /// Guarded access to the OS keyring
     #[command(subcommand)]
     Keystore(KeystoreCommand),
@@ -84,6 +90,24 @@ enum ManifestCommand {
     Lint {
         /// The manifest
         file: std::path::PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum A365Command {
+    /// Accept the tool definitions that a server advertises now, after they changed
+    Trust {
+        /// The server, e.g. mcp_WordServer
+        server: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum A365Command {
+    /// Accept what a server's tools are now, after they changed
+    Trust {
+        /// The server, e.g. mcp_WordServer
+        server: String,
     },
 }
 
@@ -155,6 +179,8 @@ impl Cli {
             Command::Call(call) => commands::call::call(call),
             Command::Tools { server } => commands::call::tools(server.as_deref(), json),
             Command::Manifest(ManifestCommand::Lint { file }) => commands::manifest::lint(&file, json),
+            Command::A365(A365Command::Trust { server }) => commands::call::trust(&server, json),
+            Command::A365(A365Command::Trust { server }) => commands::call::trust(&server, json),
             Command::Keystore(command) => match command {
                 KeystoreCommand::Get { entry, reveal } => commands::keystore::get(entry, reveal),
                 KeystoreCommand::Set { entry } => commands::keystore::set(entry, json),

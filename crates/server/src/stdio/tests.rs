@@ -334,3 +334,73 @@ async fn what_was_asked_before_the_end_is_answered() {
     }
     assert_eq!(answered.len(), 50);
 }
+
+/// The `_meta` that revision 2026-07-28 wants in every request.
+fn stateless() -> Value {
+    json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    })
+}
+
+#[tokio::test]
+async fn the_stateless_revision_is_served_without_initialize() {
+    let mut client = Client::start();
+    let request = |id: i64, method: &str, mut params: Value| {
+        params["_meta"] = stateless();
+        json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string()
+    };
+    client.send(request(1, "server/discover", json!({})).as_bytes()).await;
+    let discovered = client.receive().await;
+    assert!(discovered["result"]["supportedVersions"].to_string().contains("2026-07-28"), "{discovered}");
+    client.send(request(2, "tools/list", json!({})).as_bytes()).await;
+    let listed = client.receive().await["result"].clone();
+    assert_eq!(listed["tools"].as_array().unwrap().len(), 9);
+    assert_eq!((&listed["ttlMs"], &listed["cacheScope"]), (&json!(3_600_000), &json!("private")));
+    assert_eq!(listed["resultType"], "complete");
+    client
+        .send(
+            request(
+                3,
+                "tools/call",
+                json!({"name": "audit_log", "arguments": {"action": "a", "resource": "r"}}),
+            )
+            .as_bytes(),
+        )
+        .await;
+    let called = client.receive().await["result"].clone();
+    assert_eq!((&called["isError"], &called["resultType"]), (&json!(false), &json!("complete")));
+    // Without the metadata it is refused, and the connection lives.
+    client.send(br#"{"jsonrpc":"2.0","id":4,"method":"tools/list"}"#).await;
+    assert_eq!(client.receive().await["error"]["code"], -32602);
+    client.send(request(5, "tools/list", json!({})).as_bytes()).await;
+    assert!(client.receive().await["result"].is_object());
+}
+
+#[tokio::test]
+async fn each_revision_with_a_handshake_is_agreed_to() {
+    for version in ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"] {
+        let mut client = Client::start();
+        let params = json!({"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+        let message = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params});
+        client.send(message.to_string().as_bytes()).await;
+        let agreed = client.receive().await;
+        assert_eq!(agreed["result"]["protocolVersion"], version, "{agreed}");
+        assert!(agreed["result"]["instructions"].as_str().is_some_and(|text| !text.is_empty()));
+    }
+}
+
+#[tokio::test]
+async fn more_calls_than_places_are_all_answered() {
+    let mut client = Client::started().await;
+    for id in 0..400 {
+        let call = json!({"jsonrpc": "2.0", "id": id, "method": "tools/call",
+            "params": {"name": "audit_log", "arguments": {"action": "test.many", "resource": "r"}}});
+        client.send(call.to_string().as_bytes()).await;
+    }
+    let mut answered = std::collections::HashSet::new();
+    while answered.len() < 400 {
+        answered.insert(client.receive().await["id"].as_i64().unwrap());
+    }
+}
