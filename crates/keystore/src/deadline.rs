@@ -1,3 +1,5 @@
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "nothing is waited for elsewhere yet"))]
+
 use std::time::{Duration, Instant};
 
 /// A moment after which nothing is waited for any more.
