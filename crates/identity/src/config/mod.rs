@@ -204,6 +204,11 @@ impl Config {
     pub fn ca_bundle(&self) -> Option<&Path> {
         self.ca_bundle.as_deref()
     }
+    /// Which of the two names the bundle, for an error.
+    #[cfg(feature = "tokens")]
+    pub(crate) fn ca_bundle_setting(&self) -> &'static str {
+        if self.raw.get("ENTRABOT_CA_BUNDLE").is_some() { "ENTRABOT_CA_BUNDLE" } else { "SSL_CERT_FILE" }
+    }
     /// `ENTRABOT_PROXY`. May hold credentials: do not print it.
     #[must_use]
     pub fn proxy(&self) -> Option<&str> {

@@ -28,7 +28,8 @@ impl Egress {
             // An error means that another thread chose one in between, which is as good.
             drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         }
-        let roots = config.ca_bundle().map(read_bundle).transpose()?;
+        let roots =
+            config.ca_bundle().map(|path| read_bundle(config.ca_bundle_setting(), path)).transpose()?;
         Ok(Self {
             roots: roots.map(Into::into),
             proxy: config.proxy().map(|url| Arc::new(Zeroizing::new(url.into()))),
@@ -55,9 +56,8 @@ impl fmt::Debug for Egress {
     }
 }
 
-fn read_bundle(path: &Path) -> Result<Vec<u8>, ConfigError> {
-    let refuse =
-        |reason: String| ConfigError::file("ENTRABOT_CA_BUNDLE", format!("{}: {reason}", path.display()));
+fn read_bundle(setting: &str, path: &Path) -> Result<Vec<u8>, ConfigError> {
+    let refuse = |reason: String| ConfigError::file(setting, format!("{}: {reason}", path.display()));
     let metadata = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?;
     if !metadata.is_file() || metadata.len() > MAX_BUNDLE {
         return Err(refuse("not a regular file of at most 4 MiB".into()));
