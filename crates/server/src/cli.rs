@@ -18,8 +18,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve MCP over stdin and stdout
-    Serve,
+    /// Serve MCP, over stdin and stdout unless --http is given
+    Serve(commands::serve::ServeArgs),
     /// Check every precondition, each with its remedy
     Doctor,
     /// Sign in and say who acts
@@ -43,9 +43,6 @@ enum Command {
     #[command(subcommand)]
     Manifest(ManifestCommand),
     /// Work IQ (Agent 365) servers
-    #[command(subcommand)]
-    A365(A365Command),
-    /// Work IQ's servers
     #[command(subcommand)]
     A365(A365Command),
     /// Guarded access to the OS keyring
@@ -90,15 +87,6 @@ enum ManifestCommand {
     Lint {
         /// The manifest
         file: std::path::PathBuf,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum A365Command {
-    /// Accept the tool definitions that a server advertises now, after they changed
-    Trust {
-        /// The server, e.g. mcp_WordServer
-        server: String,
     },
 }
 
@@ -168,7 +156,7 @@ impl Cli {
     pub(crate) fn run(self) -> Result<u8, Failure> {
         let json = self.json;
         match self.command {
-            Command::Serve => commands::serve(),
+            Command::Serve(args) => commands::serve::run(&args),
             Command::Doctor => commands::doctor::run(json),
             Command::Whoami => commands::whoami::whoami(json),
             Command::Status => commands::whoami::status(json),
@@ -179,7 +167,6 @@ impl Cli {
             Command::Call(call) => commands::call::call(call),
             Command::Tools { server } => commands::call::tools(server.as_deref(), json),
             Command::Manifest(ManifestCommand::Lint { file }) => commands::manifest::lint(&file, json),
-            Command::A365(A365Command::Trust { server }) => commands::call::trust(&server, json),
             Command::A365(A365Command::Trust { server }) => commands::call::trust(&server, json),
             Command::Keystore(command) => match command {
                 KeystoreCommand::Get { entry, reveal } => commands::keystore::get(entry, reveal),

@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod compose;
 mod failure;
+mod http;
 mod logging;
 mod mcp;
 mod private_files;

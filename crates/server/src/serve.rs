@@ -1,6 +1,6 @@
 //! `entrabot serve`: the MCP server from its start to its end.
 //!
-//! It ends when the input ends, when the client closes our output, or at SIGTERM or SIGINT: no further request is
+//! Over stdio it ends when the input ends, when the client closes our output, or at SIGTERM or SIGINT: no further request is
 //! taken, those in flight may finish, the audit is sealed, and the exit code is 0.
 
 use std::time::Duration;
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::compose::Parts;
 use crate::failure::Failure;
+use crate::http::HttpOptions;
 use crate::logging;
 use crate::mcp::{EntrabotServer, InFlight, foreign_bases};
 use crate::singleton::SingletonLock;
@@ -25,6 +26,34 @@ const CLOSING: Duration = Duration::from_millis(500);
 /// # Errors
 /// A setting is malformed, the Python original is running, or the runtime cannot be made.
 pub(crate) fn over_stdio(config: Config) -> Result<(), Failure> {
+    run(config, stdio)
+}
+
+/// Serves MCP over HTTP until a signal.
+///
+/// # Errors
+/// As [`over_stdio`]; the address cannot be listened on.
+pub(crate) fn over_http(config: Config, options: HttpOptions) -> Result<(), Failure> {
+    run(config, async |serving| {
+        let server = EntrabotServer::new(serving.parts.clone(), serving.in_flight.clone());
+        crate::http::serve(options, server, serving.stop.clone()).await?;
+        // What is still at work would otherwise go on until the runtime is gone.
+        serving.abandon.cancel();
+        Ok(())
+    })
+}
+
+/// What serving needs, whatever it goes over.
+struct Serving {
+    parts: Parts,
+    in_flight: InFlight,
+    /// No further request is taken.
+    stop: CancellationToken,
+    /// What is in flight ends.
+    abandon: CancellationToken,
+}
+
+fn run(config: Config, serve: impl AsyncFnOnce(&Serving) -> Result<(), Failure>) -> Result<(), Failure> {
     let _singleton = SingletonLock::share(config.data_dir())?;
     logging::start(&config);
     for warning in config.warnings() {
@@ -40,7 +69,22 @@ pub(crate) fn over_stdio(config: Config) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::io("start the runtime", &error))?;
-    let result = runtime.block_on(serve(&parts));
+    let serving = Serving {
+        parts: parts.clone(),
+        in_flight: InFlight::default(),
+        stop: CancellationToken::new(),
+        abandon: CancellationToken::new(),
+    };
+    let result = runtime.block_on(async {
+        tokio::spawn(stop_at_signals(serving.stop.clone()));
+        parts.sign_in().start();
+        open_audit_early(&parts);
+        let result = serve(&serving).await;
+        if !serving.in_flight.none(CLOSING).await {
+            tracing::warn!("a call did not stop in time; its span is left open");
+        }
+        result
+    });
     // A read of stdin may still be pending; it must not keep the process.
     runtime.shutdown_timeout(Duration::from_millis(100));
     for warning in parts.close_audit() {
@@ -50,17 +94,12 @@ pub(crate) fn over_stdio(config: Config) -> Result<(), Failure> {
     result
 }
 
-async fn serve(parts: &Parts) -> Result<(), Failure> {
-    let stop = CancellationToken::new();
-    let abandon = CancellationToken::new();
-    let in_flight = InFlight::default();
-    tokio::spawn(stop_at_signals(stop.clone()));
+async fn stdio(serving: &Serving) -> Result<(), Failure> {
     let (input, output) = rmcp::transport::io::stdio_pipes();
+    let (stop, abandon) = (serving.stop.clone(), serving.abandon.clone());
     let transport = StdioTransport::start(input, output, stop, abandon.clone());
-    parts.sign_in().start();
-    open_audit_early(parts);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "entrabot serves MCP over stdio");
-    let service = EntrabotServer::new(parts.clone(), in_flight.clone());
+    let service = EntrabotServer::new(serving.parts.clone(), serving.in_flight.clone());
     match service.serve_with_ct(transport, abandon).await {
         Ok(running) => match running.waiting().await {
             Ok(QuitReason::JoinError(_)) | Err(_) => return Err(Failure::internal("the MCP connection")),
@@ -71,9 +110,6 @@ async fn serve(parts: &Parts) -> Result<(), Failure> {
         Err(error) => {
             tracing::warn!(reason = kind(&error), "no MCP session came about");
         }
-    }
-    if !in_flight.none(CLOSING).await {
-        tracing::warn!("a call did not stop in time; its span is left open");
     }
     Ok(())
 }

@@ -98,25 +98,6 @@ pub(crate) fn tools(server: Option<&str>, json: bool) -> Result<u8, Failure> {
     }
 }
 
-/// Pins what the server advertises now, and says what that is.
-pub(crate) fn trust(server: &str, json: bool) -> Result<u8, Failure> {
-    let server = server_name(server)?;
-    let parts = Parts::new(super::config()?)?;
-    let door = parts.provider()?;
-    let result = super::runtime()?.block_on(door.trust(&server));
-    drop(door);
-    close(&parts);
-    let tools = result?.reply;
-    if json {
-        terminal::json(&json!({"server": server.to_string(), "trusted": tools}))?;
-        return Ok(YES);
-    }
-    for tool in tools {
-        terminal::line(&format!("{}  {}", tool.sha256, tool.name))?;
-    }
-    Ok(YES)
-}
-
 /// Shows what is accepted: the pin is by the hash.
 pub(crate) fn trust(server: &str, json: bool) -> Result<u8, Failure> {
     let server = server_name(server)?;
@@ -127,7 +108,7 @@ pub(crate) fn trust(server: &str, json: bool) -> Result<u8, Failure> {
     close(&parts);
     let accepted = result?.reply;
     if json {
-        terminal::json(&json!({"server": server.as_str(), "accepted": accepted}))?;
+        terminal::json(&json!({"server": server.as_str(), "trusted": accepted}))?;
     } else {
         for tool in &accepted {
             terminal::line(&crate::failure::cleaned(&format!("{}  sha256 {}", tool.name, tool.sha256)))?;

@@ -7,6 +7,7 @@ pub(crate) mod doctor;
 pub(crate) mod keystore;
 pub(crate) mod manifest;
 pub(crate) mod provision;
+pub(crate) mod serve;
 pub(crate) mod token;
 pub(crate) mod whoami;
 
@@ -15,17 +16,12 @@ use entrabot_identity::Config;
 use serde_json::Value;
 
 use crate::failure::{Failure, cleaned};
-use crate::{serve as server, terminal};
+use crate::terminal;
 
 /// The answer of a command is yes.
 const YES: u8 = 0;
 /// The answer of a command is no: a check failed, a log was tampered with.
 const NO: u8 = 1;
-
-pub(crate) fn serve() -> Result<u8, Failure> {
-    server::over_stdio(Config::from_env()?)?;
-    Ok(YES)
-}
 
 pub(crate) fn completions(shell: clap_complete::Shell) -> Result<u8, Failure> {
     let mut script = Vec::new();

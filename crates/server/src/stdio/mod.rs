@@ -27,6 +27,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use traffic::Traffic;
+pub(crate) use verdict::{Refusal, Verdict, judge};
 use writer::{Outgoing, Written};
 
 /// Longest line that is read, in bytes without its newline.

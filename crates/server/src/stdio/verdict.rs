@@ -19,7 +19,7 @@ const MAX_BATCH_ANSWERS: usize = 64;
 
 /// What a line turned out to be.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// A message in good order.
     Deliver(Box<ClientJsonRpcMessage>),
     /// Something that its sender may wait for an answer to: these are the answers.
@@ -30,7 +30,7 @@ pub(super) enum Verdict {
 
 /// A JSON-RPC error that we answer with ourselves.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(crate) struct Refusal {
     /// The id as JSON; `None` is answered as `null`.
     id: Option<String>,
     code: i32,
@@ -54,7 +54,7 @@ impl Refusal {
     }
 
     /// As the line that is sent.
-    pub(super) fn line(&self) -> Vec<u8> {
+    pub(crate) fn line(&self) -> Vec<u8> {
         let id = self.id.as_deref().unwrap_or("null");
         let error = serde_json::json!({"code": self.code, "message": self.message});
         format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#).into_bytes()
@@ -84,7 +84,7 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&
 }
 
 /// Looks at one line.
-pub(super) fn judge(line: &[u8]) -> Verdict {
+pub(crate) fn judge(line: &[u8]) -> Verdict {
     let line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(line).trim_ascii();
     if line.is_empty() {
         return Verdict::Ignore("a blank line");
