@@ -20,6 +20,8 @@ enum Subject {
     Keystore,
     /// Appends and verification, beside the bare limit and the Python original's append
     Audit,
+    /// A call through the audited door, beside the same bytes on a bare TLS connection
+    A365,
     /// Start, memory and call latency of the MCP server
     Serve,
 }
@@ -29,6 +31,10 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let package = match options.subject {
         Subject::Keystore => "entrabot-keystore",
         Subject::Audit => "entrabot-audit",
+        Subject::A365 => {
+            let example = ["run", "--release", "--package", "entrabot-tests", "--example", "bench_a365"];
+            return build::run(cargo().args(example));
+        }
         Subject::Serve => return serve::run(),
     };
     let keyring = PrivateKeyring::start(Mode::Encrypted)?;

@@ -16,28 +16,57 @@ pub(crate) fn ensure_keyring() -> Result<(), Failure> {
     }
 }
 
+/// Other people's programs that tests compare ours with. Without one its tests say that they did not run.
+pub(crate) fn ensure_peers() -> Result<(), Failure> {
+    let peers = [
+        ("keepassxc", "keepassxc"),
+        ("openssl", "openssl"),
+        ("python3", "python3-venv"),
+        ("pip3", "python3-pip"),
+        ("strace", "strace"),
+    ];
+    let missing: Vec<_> =
+        peers.into_iter().filter(|(program, _)| !on_path(program)).map(|(_, package)| package).collect();
+    if !missing.is_empty() && !may_install() {
+        eprintln!("note: some tests need these Debian packages and will not run: {}", missing.join(" "));
+        return Ok(());
+    }
+    ensure(&missing)
+}
+
+fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
+
+fn may_install() -> bool {
+    am_root() && Path::new("/usr/bin/apt-get").exists()
+}
+
 fn ensure(packages: &[&str]) -> Result<(), Failure> {
     if packages.is_empty() {
         return Ok(());
     }
-    let command = format!("apt-get install -y --no-install-recommends {}", packages.join(" "));
-    if !(am_root() && Path::new("/usr/bin/apt-get").exists()) {
+    let install: Vec<_> =
+        ["install", "-y", "--no-install-recommends"].iter().chain(packages).copied().collect();
+    if !may_install() {
         return Err(format!(
             "this needs a D-Bus session bus and gnome-keyring, which are not installed; on Debian or Ubuntu run\n    \
-             sudo apt-get update && sudo {command}"
+             sudo apt-get update && sudo apt-get {}",
+            install.join(" ")
         )
         .into());
     }
     eprintln!("installing: {}", packages.join(" "));
-    for arguments in ["update", command.strip_prefix("apt-get ").unwrap_or_default()] {
+    for arguments in [["update"].as_slice(), &install] {
         let status = Command::new("apt-get")
-            .args(arguments.split(' '))
+            .args(arguments)
             .env("DEBIAN_FRONTEND", "noninteractive")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .status()?;
         if !status.success() {
-            return Err(format!("`apt-get {arguments}` failed: {status}").into());
+            return Err(format!("`apt-get {}` failed: {status}", arguments.join(" ")).into());
         }
     }
     Ok(())

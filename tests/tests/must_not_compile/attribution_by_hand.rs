@@ -1,5 +1,5 @@
 // error: E0451
-// says: of struct `Attribution` is private
+// says: of struct `Attribution`
 // Nobody names itself.
 fn main() {
     let _ = entrabot_identity::Attribution { ..unreachable!() };

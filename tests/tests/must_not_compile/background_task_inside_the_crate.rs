@@ -1,6 +1,6 @@
 // inside: entrabot-a365
 // error: E0616
-// says: field `http` of struct `Transport` is private
+// says: field `http` of struct `transport::Transport` is private
 // The same holds for a task that is written inside the crate itself, beside the transport.
 use std::sync::Arc;
 use crate::Transport;

@@ -1,5 +1,5 @@
 // error: E0451
-// says: of struct `Keystore` is private
+// says: of struct `Keystore`
 // A keystore is only what passed the guard.
 fn main() {
     let _ = entrabot_keystore::Keystore { ..unreachable!() };

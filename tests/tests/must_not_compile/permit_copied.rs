@@ -1,5 +1,5 @@
 // error: E0599
-// says: the method `clone` exists for struct `Permit<ToolCall>`, but its trait bounds were not satisfied
+// says: no method named `clone` found for struct `Permit<C>`
 // A permit cannot be doubled.
 fn double(permit: entrabot_audit::Permit<entrabot_a365::ToolCall>) {
     let _ = (permit.clone(), permit);

@@ -1,5 +1,5 @@
 // error: E0594
-// says: cannot assign to `*permit.call()`
+// says: cannot assign to data in a `&` reference
 // What is sent is what was put on record.
 use entrabot_a365::ToolCall;
 use entrabot_audit::Permit;

@@ -1,5 +1,5 @@
 // error: E0451
-// says: of struct `AccessToken` is private
+// says: of struct `AccessToken`
 // An access token comes from a token response alone.
 fn main() {
     let _ = entrabot_identity::AccessToken { ..unreachable!() };

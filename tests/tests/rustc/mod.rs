@@ -46,7 +46,12 @@ impl Workspace {
                 .expect("a library has a file");
             let name = message["target"]["name"].as_str().expect("a name").replace('-', "_");
             let id = message["package_id"].as_str().expect("an id").to_owned();
-            libraries.insert(id, (name, PathBuf::from(file)));
+            // What build scripts and macros link is built apart, without debug information: not the one we want.
+            let debuginfo = &message["profile"]["debuginfo"];
+            let for_the_target = !(debuginfo.is_null() || *debuginfo == 0);
+            if for_the_target || !libraries.contains_key(&id) {
+                libraries.insert(id, (name, PathBuf::from(file)));
+            }
         }
         let metadata = cargo(&root, &["metadata", "--format-version", "1"]);
         let metadata = serde_json::from_str(&metadata).expect("cargo metadata prints JSON");
