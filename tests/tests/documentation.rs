@@ -42,7 +42,10 @@ fn error_types() -> BTreeSet<String> {
 fn every_error_type_stands_in_the_operations_guide() {
     let guide = fs::read_to_string(root().join("docs/operations.md")).expect("the guide");
     let types = error_types();
-    assert!(types.contains("InsecureKeyringBackendError") && types.contains("TokenExchangeError"), "{types:?}");
+    assert!(
+        types.contains("InsecureKeyringBackendError") && types.contains("TokenExchangeError"),
+        "{types:?}"
+    );
     let missing: Vec<_> = types.iter().filter(|name| !guide.contains(&format!("`{name}`"))).collect();
     assert!(missing.is_empty(), "docs/operations.md does not tell what to do about {missing:?}");
 }
@@ -54,15 +57,19 @@ fn every_crate_has_a_readme_that_its_documentation_includes() {
         let readme = fs::read_to_string(directory.join("README.md")).expect("a README");
         assert!(readme.contains("```rust"), "{layer}: the README shows how to use it");
         let library = fs::read_to_string(directory.join("src/lib.rs")).expect("a library");
-        assert!(library.contains("include_str!(\"../README.md\")"), "{layer}: the README's example is compiled");
+        assert!(
+            library.contains("include_str!(\"../README.md\")"),
+            "{layer}: the README's example is compiled"
+        );
     }
 }
 
 /// Links between the documents lead somewhere.
 #[test]
 fn every_relative_link_leads_to_a_file() {
-    let mut documents: Vec<_> =
-        ["README.md", "ARCHITECTURE.md", "SECURITY.md", "CONTRIBUTING.md"].map(|name| root().join(name)).into();
+    let mut documents: Vec<_> = ["README.md", "ARCHITECTURE.md", "SECURITY.md", "CONTRIBUTING.md"]
+        .map(|name| root().join(name))
+        .into();
     for layer in ["keystore", "identity", "audit", "a365", "server"] {
         documents.push(root().join("crates").join(layer).join("README.md"));
     }
