@@ -103,7 +103,9 @@ impl Home {
         for day in days.map(|day| day.unwrap().path()) {
             if day.extension().is_some_and(|extension| extension == "jsonl") {
                 let text = std::fs::read_to_string(day).unwrap();
-                records.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
+                // The last line may be one that is just being written.
+                let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+                records.extend(lines.map(|line| serde_json::from_str::<Value>(line).unwrap()));
             }
         }
         records
@@ -230,6 +232,50 @@ fn a_run_that_is_killed_anywhere_is_resumed_and_nothing_is_made_twice() {
             scope.spawn(move || (first..=9).step_by(3).for_each(killed_after));
         }
     });
+}
+
+#[test]
+fn a_rotation_that_is_killed_anywhere_leaves_an_agent_that_signs_in() {
+    let killed_after = |records: usize| {
+        let home = Home::new(Options { without_work_iq: true, ..Options::default() });
+        home.child("provision", &[]).expect_ok();
+        let wanted = home.records().len() + records;
+        let mut child = home.command("rotate", &[]).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while home.records().len() < wanted
+            && Instant::now() < deadline
+            && child.try_wait().unwrap().is_none()
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        home.child("token", &[]).expect_ok();
+        home.child("rotate", &[]).expect_ok();
+        home.child("token", &[]).expect_ok();
+        let held = home.child("certificates", &[]).expect_ok();
+        assert_eq!(held["held"].as_array().unwrap().len(), 1, "killed after {records}: {held}");
+        assert_eq!(held["held"][0][1], true, "killed after {records}: {held}");
+        let keys = home.child("entries", &[]).expect_ok();
+        assert_eq!(keys["private_keys"], json!(["blueprint-private-key"]), "killed after {records}");
+    };
+    // A rotation is ten records: key, certificate, switch, removal, settling; each pending and done.
+    std::thread::scope(|scope| {
+        for first in 1..=3 {
+            scope.spawn(move || (first..=9).step_by(3).for_each(killed_after));
+        }
+    });
+}
+
+#[test]
+fn without_a_record_nothing_happens() {
+    let home = Home::new(Options::default());
+    std::fs::write(home.state("audit"), "a file where the directory should be").unwrap();
+    let answer = home.child("provision", &[]);
+    assert_eq!(answer.value["class"], 7, "{}", answer.value);
+    assert!(home.changes().is_empty());
+    assert_eq!(home.child("entries", &[]).expect_ok()["private_keys"], json!([]));
+    assert!(!home.state(".env").exists());
 }
 
 #[test]
