@@ -97,6 +97,14 @@ impl ChainState {
 const BROKEN: &str = "the chain breaks here: a line before this one was changed, removed, added or moved";
 
 impl Examined {
+    /// With room for about so many lines: a set that has to grow holds its content twice.
+    pub(crate) fn with_room(lines: usize) -> Self {
+        let mut examined = Self::default();
+        examined.events.reserve(lines);
+        examined.closed.reserve(lines);
+        examined
+    }
+
     /// Takes the next piece. `each` sees the chain and the tree after every line.
     ///
     /// # Errors

@@ -90,13 +90,28 @@ impl Body {
 
 /// A UUIDv7 of this millisecond.
 pub(crate) fn new_id(millis: u64) -> Uuid {
-    let random = *Uuid::new_v4().as_bytes();
-    let mut tail = [0; 10];
-    // Bytes 6 and 8 of a UUIDv4 carry its version and variant; these ten carry randomness only.
-    for (to, from) in tail.iter_mut().zip([0, 1, 2, 3, 4, 5, 7, 9, 10, 11]) {
-        *to = random[from];
+    /// Randomness of the system, some ids' worth at a time: a call for each would cost as much as the hash.
+    struct Pool {
+        bytes: [u8; 10 * 16],
+        used: usize,
+        process: u32,
     }
-    uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid()
+    thread_local! {
+        static POOL: std::cell::RefCell<Pool> =
+            const { std::cell::RefCell::new(Pool { bytes: [0; 160], used: 160, process: 0 }) };
+    }
+    POOL.with_borrow_mut(|pool| {
+        // A process that was forked must not hand out its parent's.
+        let process = std::process::id();
+        if pool.used == pool.bytes.len() || pool.process != process {
+            aws_lc_rs::rand::fill(&mut pool.bytes).expect("the system always has randomness");
+            (pool.used, pool.process) = (0, process);
+        }
+        let mut random = [0; 10];
+        random.copy_from_slice(&pool.bytes[pool.used..pool.used + 10]);
+        pool.used += 10;
+        uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
+    })
 }
 
 /// A line ready but for what only the one who holds the lock knows: time, number and hash.
@@ -199,8 +214,8 @@ pub(crate) struct StoredLine<'a> {
     pub(crate) outcome: Cow<'a, str>,
     #[serde(borrow)]
     pub(crate) attribution_type: Cow<'a, str>,
-    #[serde(borrow)]
-    pub(crate) metadata: &'a RawValue,
+    #[serde(borrow, deserialize_with = "raw_json")]
+    pub(crate) metadata: &'a str,
     pub(crate) v: Option<u64>,
     pub(crate) seq: Option<u64>,
     #[serde(borrow)]
@@ -213,6 +228,10 @@ pub(crate) struct StoredLine<'a> {
     pub(crate) wall: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub(crate) prev: Option<Cow<'a, str>>,
+}
+
+fn raw_json<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<&'de str, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(RawValue::get)
 }
 
 impl<'a> StoredLine<'a> {
@@ -228,6 +247,9 @@ impl<'a> StoredLine<'a> {
         if memchr::memchr(0, line).is_some() {
             return Err("a NUL byte in a line");
         }
+        if let Some(parsed) = Self::parse_plain(line) {
+            return Ok(parsed);
+        }
         let parsed: Self = serde_json::from_slice(line).map_err(|error| match error.classify() {
             serde_json::error::Category::Data => {
                 "a line that is no audit event (a member is missing, doubled or of another type)"
@@ -236,7 +258,7 @@ impl<'a> StoredLine<'a> {
         })?;
         // Members that are strings only, as in all our own lines, need no second look; anything else is read in
         // full, with a limit on depth and on the range of numbers.
-        let raw = parsed.metadata.get().as_bytes();
+        let raw = parsed.metadata.as_bytes();
         let plain = memchr::memchr_iter(b':', raw).all(|at| raw.get(at + 1) == Some(&b'"')) && raw[0] == b'{';
         if !plain && serde_json::from_slice::<serde_json::Value>(raw).is_err() {
             return Err("metadata that nests too deeply or holds a number out of range");
@@ -244,9 +266,89 @@ impl<'a> StoredLine<'a> {
         Ok(parsed)
     }
 
+    /// Reads a line exactly as [`Record::push`] writes it, with neither escapes nor anything but strings in its
+    /// metadata. `None` for every other line, sound or not.
+    fn parse_plain(line: &'a [u8]) -> Option<Self> {
+        if !line.is_ascii() || memchr::memchr(b'\\', line).is_some() {
+            return None;
+        }
+        let mut rest = Rest(std::str::from_utf8(line).ok()?);
+        let event_id = rest.text(r#"{"event_id":""#)?;
+        let timestamp = rest.text(r#","timestamp":""#)?;
+        let agent_id = rest.text(r#","agent_id":""#)?;
+        let action = rest.text(r#","action":""#)?;
+        let resource = rest.text(r#","resource":""#)?;
+        let outcome = rest.text(r#","outcome":""#)?;
+        let attribution_type = rest.text(r#","attribution_type":""#)?;
+        let metadata = rest.strings_object(r#","metadata":"#)?;
+        let v = rest.number(r#","v":"#)?;
+        let seq = rest.number(r#","seq":"#)?;
+        let call_id = rest.text(r#","call_id":""#)?;
+        let src = rest.text(r#","src":""#)?;
+        let via = rest.text(r#","via":""#)?;
+        let wall = rest.text(r#","wall":""#);
+        let prev = rest.text(r#","prev":""#)?;
+        if rest.0 != "}" || line.iter().any(|byte| *byte < 0x20) {
+            return None;
+        }
+        Some(Self {
+            event_id: event_id.into(),
+            timestamp: timestamp.into(),
+            agent_id: agent_id.into(),
+            action: action.into(),
+            resource: resource.into(),
+            outcome: outcome.into(),
+            attribution_type: attribution_type.into(),
+            metadata,
+            v: Some(v),
+            seq: Some(seq),
+            call_id: Some(call_id.into()),
+            src: Some(src.into()),
+            via: Some(via.into()),
+            wall: wall.map(Into::into),
+            prev: Some(prev.into()),
+        })
+    }
+
     /// Whether one of our writers wrote it.
     pub(crate) fn is_native(&self) -> bool {
         self.prev.is_some() || self.v.is_some() || self.seq.is_some()
+    }
+}
+
+/// What is still to be read of a plain line: ASCII without escapes.
+struct Rest<'a>(&'a str);
+
+impl<'a> Rest<'a> {
+    /// The text between `key`, which ends with the opening quote, and the closing quote.
+    fn text(&mut self, key: &str) -> Option<&'a str> {
+        let rest = self.0.strip_prefix(key)?;
+        let end = memchr::memchr(b'"', rest.as_bytes())?;
+        self.0 = &rest[end + 1..];
+        Some(&rest[..end])
+    }
+
+    fn number(&mut self, key: &str) -> Option<u64> {
+        let rest = self.0.strip_prefix(key)?;
+        let end = rest.bytes().take_while(u8::is_ascii_digit).count();
+        self.0 = &rest[end..];
+        crate::note::number(&rest[..end])
+    }
+
+    /// `{}` or `{"k":"v",...}`.
+    fn strings_object(&mut self, key: &str) -> Option<&'a str> {
+        let object = self.0.strip_prefix(key)?;
+        let mut rest = Rest(object);
+        rest.0 = rest.0.strip_prefix('{')?;
+        let mut opening = "\"";
+        while !rest.0.starts_with('}') {
+            rest.text(opening)?;
+            rest.text(":\"")?;
+            opening = ",\"";
+        }
+        rest.0 = &rest.0[1..];
+        self.0 = rest.0;
+        Some(&object[..object.len() - rest.0.len()])
     }
 }
 
@@ -285,6 +387,32 @@ mod tests {
         );
         assert_eq!(prev_of(&line), Some(GENESIS));
         assert!(StoredLine::parse(&line).unwrap().is_native());
+    }
+
+    #[test]
+    fn the_plain_reader_agrees_with_the_general_one() {
+        let body = Body::system(
+            "audit.recovered",
+            "audit.log",
+            &serde_json::Map::from_iter([("a".to_owned(), "x,y:z".into()), ("b".to_owned(), "}{".into())]),
+        );
+        let time = Timestamp::parse("2026-07-12T10:00:00.123456+00:00").unwrap();
+        for wall in [None, Some(time)] {
+            let mut line = Vec::new();
+            Record::new(&body, "success", None, time).unwrap().push(&mut line, time, wall, 12, &GENESIS);
+            let plain = StoredLine::parse_plain(&line).unwrap();
+            let general: StoredLine<'_> = serde_json::from_slice(&line).unwrap();
+            assert_eq!(format!("{plain:?}"), format!("{general:?}"));
+            for at in 0..line.len() {
+                let mut changed = line.clone();
+                changed[at] ^= 4;
+                // Whatever it takes, the general reader takes too, and alike.
+                if let Some(plain) = StoredLine::parse_plain(&changed) {
+                    let general: StoredLine<'_> = serde_json::from_slice(&changed).unwrap();
+                    assert_eq!(format!("{plain:?}"), format!("{general:?}"));
+                }
+            }
+        }
     }
 
     #[test]

@@ -31,6 +31,7 @@ impl Clock for SystemClock {
 }
 
 impl Timestamp {
+    #[cfg(test)]
     pub(crate) fn from_micros(micros: i64) -> Self {
         Self(micros)
     }

@@ -221,6 +221,9 @@ fn first_leaf(snapshot: &Snapshot) -> Result<Option<Hash>, AuditError> {
     Ok(None)
 }
 
+/// About the size of a line of ours.
+const USUAL_LINE: u64 = 512;
+
 struct Verification {
     report: VerifyReport,
     examined: Examined,
@@ -258,7 +261,9 @@ impl Verification {
         report.warnings.append(&mut evidence.warnings);
         report.checkpoints = evidence.checkpoints;
         report.sealed_lines = evidence.sealed;
-        Self { report, examined: Examined::default(), evidence, next_expected: 0 }
+        let total: u64 = snapshot.files.iter().map(|file| file.size).sum();
+        let examined = Examined::with_room(usize::try_from(total / USUAL_LINE).unwrap_or(0));
+        Self { report, examined, evidence, next_expected: 0 }
     }
 
     fn is_clean(&self) -> bool {

@@ -1,8 +1,9 @@
 //! What the tests of this crate share: a log in a directory of its own, attributed by the real chain.
 #![allow(
     dead_code,
+    unreachable_pub,
     clippy::unwrap_used,
-    reason = "each test binary uses its part, and a test fails by panicking"
+    reason = "each test binary uses its part, and fails by panicking"
 )]
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,47 @@
+//! Appends until it is killed, and prints each id when its record is durable: `append_loop DIRECTORY [permits]`. The
+//! kill tests run it as their child.
+#![allow(clippy::print_stdout, reason = "the ids are its answer")]
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use entrabot_audit::{
+    AttributionChain, AttributionType, AuditLog, AuditOptions, Auditable, Config, LogEntry, ServerName,
+    Session, Subject, ToolName,
+};
+
+struct Call;
+
+impl Auditable for Call {
+    fn subject(&self) -> Subject {
+        Subject::WorkIq {
+            server: ServerName::parse("mcp_WordServer").expect("a fixed name"),
+            tool: ToolName::parse("CreateDocument").expect("a fixed name"),
+        }
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let directory = Path::new(arguments.first().ok_or("usage: append_loop DIRECTORY [permits | COUNT]")?);
+    let permits = arguments.get(1).is_some_and(|word| word == "permits");
+    let count: u64 = arguments.get(1).and_then(|word| word.parse().ok()).unwrap_or(u64::MAX);
+    let config = Config::from_variables([("ENTRABOT_AGENT_ID", "22222222-2222-4222-8222-222222222222")])?;
+    let who = Arc::new(AttributionChain::new(&config, Arc::new(Session::new())));
+    let log = AuditLog::open(AuditOptions::new(&directory.join("audit"), &directory.join("data")), who)?;
+    let mut out = std::io::stdout();
+    for _ in 0..count {
+        let id = if permits {
+            let permit = log.permit(Call)?;
+            let id = permit.recorded().event_id;
+            drop(permit.finish(Ok::<(), ()>(())).into_result());
+            id
+        } else {
+            log.log_event(LogEntry::cli("loop", "step", "success", AttributionType::Agent))?
+        };
+        writeln!(out, "{id}")?;
+        out.flush()?;
+    }
+    Ok(())
+}
