@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use entrabot_audit::{AuditLog, AuditOptions};
 use entrabot_identity::{
-    AttributionChain, BlueprintChoice, Config, Desired, Diagnose, Egress, KeystoreSigner, ObjectId,
-    Provisioner, Resource, Session, Teardown, TokenExchange, TokenSource,
+    AttributionChain, BlueprintChoice, CertificateStatus, Config, Desired, Diagnose, Egress, KeystoreSigner,
+    ObjectId, Preflight, Provisioner, Resource, Session, Teardown, TokenExchange, TokenSource,
 };
 use entrabot_keystore::private_keyring::{Mode, PrivateKeyring};
-use entrabot_keystore::{EntryName, SecretBytes};
+use entrabot_keystore::{CertificateThumbprint, EntryName, SecretBytes};
 use entrabot_tests::stand_in::{Behaviour, Options, RecordedRequest, Role, StandIn};
 use serde_json::{Value, json};
 
@@ -183,6 +183,13 @@ fn from_nothing_to_a_signed_in_agent_and_back() {
     assert_eq!(second["changed"], 0, "{second}");
     assert!(home.changes().is_empty(), "{:?}", home.changes());
     assert_eq!(second["agent_id"], first["agent_id"]);
+
+    // The people who answer for it, and its scopes, change afterwards too.
+    let changed = home.child("sponsors-and-scopes", &[]).expect_ok();
+    assert_eq!(changed["new"], json!(["Calendars.Read"]));
+    assert_eq!(changed["gone"], json!(["Calendars.Read", "Mail.Send"]));
+    assert_eq!(changed["second"], json!([]));
+    assert_eq!(changed["preflight"], json!([UPN, true, false]), "{changed}");
 
     // A new key and certificate; the old ones are gone, and the token comes with the new ones.
     let rotated = home.child("rotate", &[]).expect_ok();
@@ -435,6 +442,35 @@ async fn act(what: &str) -> Result<Value, Box<dyn Diagnose>> {
             let lock = provisioner.lock().map_err(boxed)?;
             let rotated = provisioner.rotate_certificate(&lock, gate()?, &|_| {}).await.map_err(boxed)?;
             Ok(json!({ "thumbprint": rotated.thumbprint.as_str(), "removed": rotated.removed }))
+        }
+        "sponsors-and-scopes" => {
+            let provisioner = provisioner()?;
+            let (lock, gate) = (provisioner.lock().map_err(boxed)?, gate()?);
+            let only = ObjectId::parse(&variable("CHILD_SPONSOR").unwrap()).unwrap();
+            assert_eq!(provisioner.sponsors().await.map_err(boxed)?, [only.as_str()]);
+            assert!(!provisioner.add_sponsor(&only, &lock, gate.clone()).await.map_err(boxed)?);
+            assert!(
+                provisioner.remove_sponsor(&only, &lock, gate.clone()).await.is_err(),
+                "the last one stays"
+            );
+            let new = ["Calendars.Read", "Mail.Read"];
+            let new = provisioner.grant_scopes(&new, &lock, gate.clone()).await.map_err(boxed)?;
+            let gone = ["Calendars.Read", "Mail.Send"];
+            let mut first = provisioner.revoke_scopes(&gone, &lock, gate.clone()).await.map_err(boxed)?;
+            first.sort_unstable();
+            let second = provisioner.revoke_scopes(&gone, &lock, gate).await.map_err(boxed)?;
+            let signer = Arc::new(KeystoreSigner::from_config(&config).map_err(boxed)?);
+            let tokens = TokenExchange::from_config(&config, signer, &egress).map_err(boxed)?;
+            let preflight = Preflight::new(&config, tokens, &egress);
+            let upn = preflight.signed_in_upn().await.map_err(boxed)?;
+            let ours =
+                preflight.certificate(config.blueprint_cert_thumbprint().unwrap()).await.map_err(boxed)?;
+            let other =
+                preflight.certificate(&CertificateThumbprint::of_der(b"other")).await.map_err(boxed)?;
+            let held = |status: &CertificateStatus| matches!(status, CertificateStatus::Held { .. });
+            Ok(json!({
+                "new": new, "gone": first, "second": second, "preflight": [upn, held(&ours), held(&other)],
+            }))
         }
         "teardown" => {
             let provisioner = provisioner()?;

@@ -20,6 +20,8 @@ enum Subject {
     Keystore,
     /// Appends and verification, beside the bare limit and the Python original's append
     Audit,
+    /// Cold and warm agent tokens, beside PyPI's msal
+    Identity,
     /// A call through the audited door, beside the same bytes on a bare TLS connection
     A365,
     /// Start, memory and call latency of the MCP server
@@ -31,6 +33,10 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let package = match options.subject {
         Subject::Keystore => "entrabot-keystore",
         Subject::Audit => "entrabot-audit",
+        Subject::Identity => {
+            let example = ["run", "--release", "--package", "entrabot-tests", "--example", "bench_identity"];
+            return build::run(cargo().args(example));
+        }
         Subject::A365 => {
             let example = ["run", "--release", "--package", "entrabot-tests", "--example", "bench_a365"];
             return build::run(cargo().args(example));

@@ -22,13 +22,13 @@ pub use config::{
 pub use entrabot_keystore::{Diagnose, ErrorClass};
 pub use gate::{Action, ActionGate, Admitted, GateError};
 #[cfg(feature = "tokens")]
-pub use graph::{GraphError, Sponsor, Sponsors, SponsorsError};
+pub use graph::{CertificateStatus, GraphError, Preflight, Sponsor, Sponsors, SponsorsError};
 pub use ids::{AgentId, AgentUserId, BlueprintAppId, ClientId, InvalidId, ObjectId, TenantId};
 #[cfg(feature = "provisioning")]
 pub use provisioning::{
-    BlueprintChoice, Change, Desired, HeldCertificate, InvalidDesired, Plan, Progress, Provisioned,
-    Provisioner, ProvisioningError, ProvisioningLock, Remains, Rotated, Step as ProvisioningStep, StepKind,
-    Teardown, TeardownPlan,
+    BlueprintChoice, Change, Desired, HeldCertificate, HeldGrant, InvalidDesired, Plan, Progress,
+    Provisioned, Provisioner, ProvisioningError, ProvisioningLock, Remains, Rotated,
+    Step as ProvisioningStep, StepKind, Teardown, TeardownPlan,
 };
 pub use session::{
     Human, InvalidTransitionError, Session, SessionChange, SessionError, SessionSnapshot, SessionState,

@@ -3,6 +3,7 @@
 mod error;
 #[cfg(feature = "provisioning")]
 mod operation;
+mod preflight;
 mod sponsors;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::{AccessToken, BaseUrl, Resource};
 pub use error::GraphError;
 #[cfg(feature = "provisioning")]
 pub(crate) use operation::Operation;
+pub use preflight::{CertificateStatus, Preflight};
 pub use sponsors::{Sponsor, Sponsors, SponsorsError};
 
 const ONE_TRY: Duration = Duration::from_secs(30);
