@@ -60,8 +60,8 @@ pub(crate) const SERVERS: &[KnownServer] = &[
     },
 ];
 
-/// Audiences that belong to no server of the list above, but to Work IQ: its generic server.
-const OTHER_AUDIENCES: &[&str] = &["fdcc1f02-fc51-4226-8753-f668596af7f7"];
+/// The audience of Work IQ's generic server.
+pub(crate) const GENERIC_AUDIENCE: &str = "fdcc1f02-fc51-4226-8753-f668596af7f7";
 
 const fn known(name: &'static str, v1_scope: &'static str, v2_audience: &'static str) -> KnownServer {
     KnownServer { name, v1_scope: Some(v1_scope), v2_audience: Some(v2_audience), note: None }
@@ -80,7 +80,7 @@ pub(crate) fn is_work_iq_audience(audience: &str) -> bool {
             .iter()
             .filter_map(|server| server.v2_audience)
             .any(|known| known.eq_ignore_ascii_case(bare))
-        || OTHER_AUDIENCES.iter().any(|known| known.eq_ignore_ascii_case(bare))
+        || GENERIC_AUDIENCE.eq_ignore_ascii_case(bare)
 }
 
 /// Without `api://`, a slash at the end and `/.default`.

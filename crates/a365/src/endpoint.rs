@@ -5,10 +5,13 @@ use std::borrow::Cow;
 use entrabot_identity::{Config, Resource};
 use url::Url;
 
-use crate::{Diagnose, ErrorClass};
+use crate::{Diagnose, ErrorClass, catalog};
 
 /// Work IQ's own host in the public cloud.
 const WORK_IQ_HOST: &str = "agent365.svc.cloud.microsoft";
+/// Work IQ's generic server, which has a host, one path and an audience of its own.
+const GENERIC_HOST: &str = "workiq.svc.cloud.microsoft";
+const GENERIC_PATH: &str = "/mcp";
 const MAX_URL_BYTES: usize = 2048;
 const MAX_SEGMENT_BYTES: usize = 128;
 
@@ -91,7 +94,9 @@ impl EgressAllowlist {
     /// The endpoint at a URL that a manifest gave.
     ///
     /// On Work IQ's own host the whole form is fixed: `https`, that host spelled out, no port but 443,
-    /// `/agents/servers/NAME` or `/agents/tenants/TENANT/servers/NAME`. On the operator's base, its origin is.
+    /// `/agents/servers/NAME` or `/agents/tenants/TENANT/servers/NAME`. The generic server is
+    /// `https://workiq.svc.cloud.microsoft/mcp`, for tokens of its own audience alone. On the operator's base, its
+    /// origin is fixed.
     ///
     /// # Errors
     /// [`EndpointError`] names the rule that is broken. No name is looked up and nothing is sent.
@@ -105,6 +110,9 @@ impl EgressAllowlist {
             return Err(EndpointError::new("has a path that can be read in two ways"));
         }
         if self.operator.as_ref().is_some_and(|operator| operator.covers(&parsed)) {
+            return Ok(Endpoint { url: parsed, resource });
+        }
+        if is_generic(authority, path, &resource) && parsed.host_str() == Some(GENERIC_HOST) {
             return Ok(Endpoint { url: parsed, resource });
         }
         check_work_iq_authority(authority)?;
@@ -214,6 +222,15 @@ fn check_path(path: &str) -> Result<(), EndpointError> {
         }
     }
     Ok(())
+}
+
+fn is_generic(authority: &str, path: &str, resource: &Resource) -> bool {
+    let host = authority.strip_suffix(":443").unwrap_or(authority);
+    let scope = resource.scope();
+    let audience = scope.strip_prefix("api://").unwrap_or(scope).split('/').next().unwrap_or_default();
+    host.eq_ignore_ascii_case(GENERIC_HOST)
+        && path.strip_suffix('/').unwrap_or(path) == GENERIC_PATH
+        && audience.eq_ignore_ascii_case(catalog::GENERIC_AUDIENCE)
 }
 
 fn check_work_iq_authority(authority: &str) -> Result<(), EndpointError> {
@@ -368,6 +385,23 @@ mod tests {
         urls.push(format!("https://{good}/agents/servers/{}", "x/".repeat(2000)));
         for url in urls {
             assert!(EgressAllowlist::microsoft().endpoint(&url, resource()).is_err(), "{url:?}");
+        }
+    }
+
+    #[test]
+    fn the_generic_server_gets_tokens_of_its_own_audience_alone() {
+        let allowlist = EgressAllowlist::microsoft();
+        let own = || Resource::from_scope("fdcc1f02-fc51-4226-8753-f668596af7f7/.default").unwrap();
+        assert!(allowlist.endpoint("https://workiq.svc.cloud.microsoft/mcp", own()).is_ok());
+        assert!(allowlist.endpoint("https://workiq.svc.cloud.microsoft/mcp", resource()).is_err());
+        for url in [
+            "https://workiq.svc.cloud.microsoft/agents/servers/x",
+            "https://workiq.svc.cloud.microsoft/mcp/x",
+            "https://workiq.svc.cloud.microsoft:8443/mcp",
+            "https://workiq.svc.cloud.microsoft.evil.example/mcp",
+            "https://agent365.svc.cloud.microsoft/mcp",
+        ] {
+            assert!(allowlist.endpoint(url, own()).is_err(), "{url}");
         }
     }
 

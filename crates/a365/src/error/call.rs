@@ -226,8 +226,15 @@ impl fmt::Display for CallError {
     }
 }
 
-/// The cause is part of the message, because a tool's caller sees nothing else; so it is not a `source` as well.
-impl std::error::Error for CallError {}
+/// The cause is part of the message, because a tool's caller may see nothing else; what lies below it is the source.
+impl std::error::Error for CallError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.failure {
+            CallFailure::Token { error, .. } => error.source(),
+            _ => None,
+        }
+    }
+}
 
 impl Diagnose for CallError {
     fn error_type(&self) -> &'static str {

@@ -75,7 +75,7 @@ pub enum A365Error {
         server: ServerName,
     },
     /// `ENTRABOT_A365_BASE` is no base.
-    #[error("ENTRABOT_A365_BASE {0}")]
+    #[error("ENTRABOT_A365_BASE cannot be used")]
     Base(#[source] EndpointError),
     /// The HTTPS client cannot be set up.
     #[error("the HTTPS client cannot be set up: {reason}")]

@@ -62,7 +62,13 @@ pub(super) async fn request(http: &HttpClient, attempt: Attempt<'_>) -> Result<O
     };
     match incoming {
         Incoming::Result(result) => Ok(Outcome { result, session }),
-        Incoming::Error { code, message } => Err(failure::of_rpc_error(code, message)),
+        Incoming::Error { code, message } => Err(match failure::of_rpc_error(code, message) {
+            // A missing session is refused by status before anything is done; words in an answer prove no such thing.
+            Failure { again: Again::Session, what, message, may_be_applied } => {
+                Failure { again: Again::No, what, message, may_be_applied }
+            }
+            other => other,
+        }),
         Incoming::ServerMessage => {
             Err(Failure::protocol("a message of the server's own in place of an answer"))
         }
