@@ -24,7 +24,11 @@ pub struct StoredEvent {
 }
 
 impl StoredEvent {
-    pub(crate) fn from_line(line: &[u8]) -> Result<Self, &'static str> {
+    /// Reads one line of a log, without its LF.
+    ///
+    /// # Errors
+    /// Says why these bytes are no event.
+    pub fn from_line(line: &[u8]) -> Result<Self, &'static str> {
         let stored = StoredLine::parse(line)?;
         let text = std::str::from_utf8(line).map_err(|_| "a line that is no UTF-8")?;
         Ok(Self {

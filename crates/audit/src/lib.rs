@@ -48,7 +48,7 @@ pub use error::{
 pub use event::StoredEvent;
 pub use log::AuditLog;
 pub use names::{InvalidName, ServerName, ToolName};
-pub use note::VerifyingKey;
+pub use note::{VerifyingKey, check_notes};
 pub use options::AuditOptions;
 pub use permit::{Auditable, Permit, Recorded, SettleError, Settled};
 pub use read::{Follower, Query, Seen, SkippedLine, query, tail};

@@ -257,6 +257,16 @@ pub(crate) fn parse_note(bytes: &[u8]) -> Result<Note, &'static str> {
     Ok(note)
 }
 
+/// How many whole notes a file of notes holds, and whether this key signed the last.
+///
+/// # Errors
+/// The line that is wrong and why.
+pub fn check_notes(bytes: &[u8], key: &VerifyingKey) -> Result<(usize, bool), (u64, &'static str)> {
+    let (notes, _whole) = parse_notes(bytes)?;
+    let signed = notes.last().is_some_and(|located| located.note.is_signed_by(key));
+    Ok((notes.len(), signed))
+}
+
 /// What a checkpoint states: the log's first `size` lines have this tree and this running hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Checkpoint {
