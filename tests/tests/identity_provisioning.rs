@@ -183,6 +183,7 @@ fn from_nothing_to_a_signed_in_agent_and_back() {
     assert_eq!(second["changed"], 0, "{second}");
     assert!(home.changes().is_empty(), "{:?}", home.changes());
     assert_eq!(second["agent_id"], first["agent_id"]);
+    assert_eq!(home.child("plan", &[]).expect_ok()["is_empty"], true);
 
     // The people who answer for it, and its scopes, change afterwards too.
     let changed = home.child("sponsors-and-scopes", &[]).expect_ok();
@@ -415,7 +416,7 @@ async fn act(what: &str) -> Result<Value, Box<dyn Diagnose>> {
                 .iter()
                 .map(|step| json!([step.kind.as_str(), step.change.as_str(), step.detail]))
                 .collect();
-            Ok(json!({ "steps": steps }))
+            Ok(json!({ "steps": steps, "is_empty": plan.is_empty() }))
         }
         "provision" => {
             let provisioner = provisioner()?;

@@ -525,21 +525,18 @@ impl Applying<'_> {
     async fn settings(&mut self, made: &Provisioned) -> Result<(), ProvisioningError> {
         let Some(path) = self.provisioner.settings_file.clone() else { return Ok(()) };
         self.begin(StepKind::Settings);
-        let values =
-            [&made.blueprint_app_id, &made.thumbprint, &made.agent_id, &made.agent_user_id, &made.agent_upn];
-        let settings: Vec<(&'static str, String)> =
-            settings_file::OURS.into_iter().zip(values.into_iter().cloned()).collect();
-        let borrowed: Vec<(&str, &str)> =
-            settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        if settings_file::is_up_to_date(&path, &borrowed)? {
+        let values = [
+            made.blueprint_app_id.clone(),
+            made.thumbprint.clone(),
+            made.agent_id.clone(),
+            made.agent_user_id.clone(),
+            made.agent_upn.clone(),
+        ];
+        if settings_file::is_up_to_date(&path, &settings_file::lines(&values))? {
             self.done(StepKind::Settings, false);
             return Ok(());
         }
-        let write = blocking(move || {
-            let settings: Vec<(&str, &str)> =
-                settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            settings_file::put(&path, &settings)
-        });
+        let write = blocking(move || settings_file::put(&path, &settings_file::lines(&values)));
         self.run.act("provision.settings.write", None, write).await?;
         self.done(StepKind::Settings, true);
         Ok(())

@@ -7,7 +7,7 @@ use super::certificate::{Certificate, PrivateKey};
 use super::desired::{BlueprintChoice, Desired};
 use super::directory::{Blueprint, Grant, User};
 use super::journal::{Creation, Journal};
-use super::{Provisioner, ProvisioningError, run};
+use super::{Provisioner, ProvisioningError, run, settings_file};
 
 /// Graph's `Application.Read.All`: the agent reads its own sponsors with it.
 pub(super) const SPONSOR_ROLE: &str = "9a5d68dd-52b0-4cc2-bd40-abcf44ac3a30";
@@ -167,6 +167,19 @@ pub(super) struct Found {
     pub(super) work_iq: Vec<WorkIqResource>,
 }
 
+impl Found {
+    /// What goes into the settings file, when all of it is there already.
+    fn ids(&self, desired: &Desired) -> Option<[String; 5]> {
+        Some([
+            self.blueprint.as_ref()?.app_id.to_string(),
+            self.certificate.as_ref()?.thumbprint().as_str().to_owned(),
+            self.identity?.to_string(),
+            self.user.as_ref()?.id.to_string(),
+            desired.upn.clone(),
+        ])
+    }
+}
+
 /// A licence to assign.
 #[derive(Clone, Debug)]
 pub(super) struct Licence {
@@ -254,8 +267,20 @@ impl Provisioner {
             warnings
                 .push("there is no home directory to write a settings file to; set ENTRABOT_ENV_FILE".into());
         }
-        let steps = steps(desired, &found, &warnings);
+        let mut steps = steps(desired, &found, &warnings);
+        steps.push(self.settings_step(desired, &found)?);
         Ok(Plan { desired: desired.clone(), journal, found, steps, warnings })
+    }
+
+    fn settings_step(&self, desired: &Desired, found: &Found) -> Result<Step, ProvisioningError> {
+        let change = match (&self.settings_file, found.ids(desired)) {
+            (None, _) => Change::Skip,
+            (Some(path), Some(ids)) if settings_file::is_up_to_date(path, &settings_file::lines(&ids))? => {
+                Change::Keep
+            }
+            (Some(_), _) => Change::Update,
+        };
+        Ok(Step { kind: StepKind::Settings, change, detail: "settings file".into() })
     }
 
     /// The blueprint key in the keystore. Only "no such entry" means that there is none.
@@ -532,6 +557,5 @@ fn steps(desired: &Desired, found: &Found, warnings: &[String]) -> Vec<Step> {
             format!("grant for the tenant on {}: {}", resource.name, resource.scopes.join(" ")),
         );
     }
-    step(StepKind::Settings, Change::Update, "settings file".into());
     steps
 }

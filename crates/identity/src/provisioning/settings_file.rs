@@ -13,6 +13,11 @@ pub(super) const OURS: [&str; 5] = [
     "ENTRABOT_AGENT_UPN",
 ];
 
+/// Our names with their values.
+pub(super) fn lines(values: &[String; 5]) -> [(&'static str, &str); 5] {
+    std::array::from_fn(|index| (OURS[index], values[index].as_str()))
+}
+
 /// Puts the settings in; says whether the file had to be changed.
 pub(super) fn put(path: &Path, settings: &[(&str, &str)]) -> Result<bool, ProvisioningError> {
     change(path, |text| edited(text, settings))
