@@ -127,8 +127,9 @@ fn kind(error: &ServerInitializeError) -> &'static str {
 /// Says at once, in the log, when the audit cannot be written: no call will be possible.
 fn open_audit_early(parts: &Parts) {
     let parts = parts.clone();
-    tokio::task::spawn_blocking(move || {
-        if let Err(error) = parts.audit() {
+    tokio::task::spawn_blocking(move || match parts.audit() {
+        Ok(audit) => audit.take_notices().iter().for_each(|notice| tracing::warn!("{notice}")),
+        Err(error) => {
             let failure = Failure::from(error);
             tracing::error!(
                 error = failure.message(),

@@ -273,8 +273,8 @@ fn append_stdin_keeps_the_good_lines_and_tells_the_bad_ones() {
     let home = agent_home();
     let good = r#"{"action":"a","resource":"r","outcome":"success","metadata":{"n":1}}"#;
     let input = format!(
-        "{good}\nnonsense\n{good}\n{{\"action\":7}}\n[]\n{{\"action\":\"a\",\"resource\":\"r\",\"outcome\":\"o\",\"other\":1}}\n{}\n{good}",
-        format!("{{\"action\":\"{}\"}}", "x".repeat(70_000)),
+        "{good}\nnonsense\n{good}\n{{\"action\":7}}\n[]\n{{\"action\":\"a\",\"resource\":\"r\",\"outcome\":\"o\",\"other\":1}}\n{{\"action\":\"{}\"}}\n{good}",
+        "x".repeat(70_000),
     );
     let finished = home.run_with(&["audit", "append", "--stdin"], input.as_bytes()).expect(1);
     assert_eq!(finished.text().lines().count(), 3, "{finished:?}");

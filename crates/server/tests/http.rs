@@ -1,5 +1,7 @@
 //! `entrabot serve --http`, and what an attacker on the same machine or in a browser may try.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails as the test does")]
+
 mod common;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

@@ -108,7 +108,7 @@ fn manifest(home: &Home) -> String {
     let path = home.path("ToolingManifest.json");
     let text = json!({"mcpServers": [{"mcpServerName": "mcp_WordServer", "mcpServerUniqueName": "mcp_WordServer",
         "scope": "McpServers.Word.All", "audience": "ea9ffc3e-8a23-4a7d-836d-234d7c7565c1"}]});
-    std::fs::write(&path, text.to_string()).unwrap();
+    std::fs::write(&path, text.to_string()).expect("a file");
     path.display().to_string()
 }
 

@@ -306,17 +306,19 @@ fn print_event(event: &StoredEvent, json: bool) -> Result<(), Failure> {
 }
 
 fn tail(dir: &Path, lines: usize, follow: bool, json: bool) -> Result<u8, Failure> {
-    let (mut follower, last) = Follower::open(dir, lines)?;
+    let (mut follower, last) = Follower::open(dir, lines).map_err(unreadable)?;
     for event in &last {
         print_event(event, json)?;
     }
-    while follow {
+    if !follow {
+        return Ok(YES);
+    }
+    loop {
         std::thread::sleep(POLL);
         for event in follower.poll()? {
             print_event(&event, json)?;
         }
     }
-    Ok(YES)
 }
 
 fn verify(dir: &Dir, strict: bool, vkey: Option<&Path>, json: bool) -> Result<u8, Failure> {

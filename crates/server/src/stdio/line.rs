@@ -38,8 +38,10 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 Err(error) => return Err(error),
             };
             if available.is_empty() {
-                return Ok((!line.is_empty())
-                    .then(|| if overlong { Line::Overlong(line) } else { Line::Whole(line) }));
+                if line.is_empty() {
+                    return Ok(None);
+                }
+                return Ok(Some(if overlong { Line::Overlong(line) } else { Line::Whole(line) }));
             }
             let newline = available.iter().position(|byte| *byte == b'\n');
             let part = &available[..newline.unwrap_or(available.len())];

@@ -101,9 +101,11 @@ impl Client {
 
 const CALL: &str = r#""method":"tools/call","params":{"name":"whoami"}"#;
 
-/// Lines and what is answered to them: the id and the code, or nothing.
-fn malformed() -> Vec<(Vec<u8>, Option<(Value, i64)>)> {
-    let mut cases: Vec<(Vec<u8>, Option<(Value, i64)>)> = Vec::new();
+/// A line and what is answered to it: the id and the code, or nothing.
+type Case = (Vec<u8>, Option<(Value, i64)>);
+
+fn malformed() -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
     let mut refused =
         |line: &str, id: Value, code: i64| cases.push((line.as_bytes().to_vec(), Some((id, code))));
     let null = Value::Null;

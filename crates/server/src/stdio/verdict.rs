@@ -127,7 +127,7 @@ pub(crate) fn judge(line: &[u8]) -> Verdict {
             Err(_) => Verdict::Ignore("a malformed notification"),
         };
     }
-    if !shape.id.is_some_and(|raw| serde_json::from_str::<RequestId>(raw.get()).is_ok()) {
+    if shape.id.is_none_or(|raw| serde_json::from_str::<RequestId>(raw.get()).is_err()) {
         return refuse(INVALID_REQUEST, "id must be a string or an integer of 64 bits");
     }
     match serde_json::from_slice::<JsonRpcRequest<ClientRequest>>(line) {
