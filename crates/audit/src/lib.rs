@@ -1,8 +1,10 @@
-//! The durable, chained, tamper-evident log that every act waits for.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod anchor;
 mod background;
+#[cfg(test)]
+mod case_tests;
 mod chain;
 mod checkpoint;
 mod data;

@@ -1,0 +1,269 @@
+//! The edge cases that need a clock, a signer or a disk of the test's own.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use entrabot_identity::{AttributionChain, AttributionType, Config, Session};
+
+use crate::time::{Clock, Timestamp};
+use crate::{
+    AuditError, AuditLog, AuditOptions, Auditable, CheckpointSigner, LogEntry, ServerName, SettleError,
+    SigningPolicy, Subject, ToolName, VerifyOptions, verify, verify_with,
+};
+
+const HOUR: i64 = 3_600_000_000;
+/// 2026-07-12T23:59:59.5.
+const BEFORE_MIDNIGHT: i64 = 1_783_900_799_500_000;
+
+#[derive(Debug)]
+struct TestClock(AtomicI64);
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+struct Call;
+
+impl Auditable for Call {
+    fn subject(&self) -> Subject {
+        Subject::WorkIq { server: ServerName::parse("s").unwrap(), tool: ToolName::parse("t").unwrap() }
+    }
+}
+
+struct Bench {
+    dir: tempfile::TempDir,
+    clock: Arc<TestClock>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            clock: Arc::new(TestClock(AtomicI64::new(BEFORE_MIDNIGHT))),
+        }
+    }
+    fn options(&self) -> AuditOptions {
+        AuditOptions::new(&self.audit(), &self.dir.path().join("data"))
+            .with_clock(Arc::clone(&self.clock) as _)
+    }
+    fn audit(&self) -> std::path::PathBuf {
+        self.dir.path().join("audit")
+    }
+    fn open(&self) -> AuditLog {
+        open(self.options())
+    }
+    fn shift(&self, micros: i64) {
+        self.clock.0.fetch_add(micros, Ordering::Relaxed);
+    }
+    fn lines(&self, day: &str) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(self.audit().join(day)).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+fn open(options: AuditOptions) -> AuditLog {
+    let config =
+        Config::from_variables([("ENTRABOT_AGENT_ID", "22222222-2222-4222-8222-222222222222")]).unwrap();
+    AuditLog::open(options, Arc::new(AttributionChain::new(&config, Arc::new(Session::new())))).unwrap()
+}
+
+fn entry() -> LogEntry {
+    LogEntry::cli("a", "r", "success", AttributionType::Agent)
+}
+
+#[test]
+fn case_22_case_23_a_call_over_midnight_is_joined_by_its_call_id() {
+    let bench = Bench::new();
+    let log = bench.open();
+    let permit = log.permit(Call).unwrap();
+    bench.shift(2_000_000);
+    let recorded = permit.recorded();
+    drop(permit.finish(Ok::<(), ()>(())).into_result());
+    let (before, after) = (bench.lines("2026-07-12.jsonl"), bench.lines("2026-07-13.jsonl"));
+    assert_eq!(before[0]["call_id"], recorded.call_id.to_string());
+    assert_eq!(after[0]["call_id"], recorded.call_id.to_string());
+    drop(log);
+    let report = verify(&bench.audit()).unwrap();
+    assert_eq!((report.ok, report.events, report.pending_without_outcome, report.files), (true, 2, 0, 2));
+    // A process that starts now finds the chain's end over the file's border.
+    bench.open().log_event(entry()).unwrap();
+    assert!(verify(&bench.audit()).unwrap().ok);
+}
+
+#[test]
+fn case_24_a_clock_that_steps_back_is_held_and_then_refused() {
+    let bench = Bench::new();
+    let log = bench.open();
+    log.log_event(entry()).unwrap();
+    bench.shift(-5_000_000);
+    log.log_event(entry()).unwrap();
+    bench.shift(-24 * HOUR);
+    log.log_event(entry()).unwrap();
+    let lines = bench.lines("2026-07-12.jsonl");
+    assert_eq!(lines[1]["timestamp"], lines[0]["timestamp"]);
+    assert!(lines[1]["wall"].as_str().unwrap() < lines[0]["timestamp"].as_str().unwrap());
+    assert!(lines[0].get("wall").is_none());
+    bench.shift(-49 * HOUR);
+    assert!(matches!(log.log_event(entry()), Err(AuditError::ClockStepped(_))));
+    assert!(matches!(bench.open().permit(Call), Err(AuditError::ClockStepped(_))));
+    let error = bench.open().log_event(entry()).unwrap_err().to_string();
+    assert!(error.contains("2026-07-12.jsonl"), "{error}");
+    log.accept_clock().unwrap();
+    assert!(bench.lines("2026-07-12.jsonl").iter().any(|line| line["action"] == "audit.clock_accepted"));
+    // Accepted once, for every process.
+    log.log_event(entry()).unwrap();
+    bench.open().log_event(entry()).unwrap();
+    assert!(verify(&bench.audit()).unwrap().ok);
+}
+
+#[test]
+fn case_25_a_clock_that_jumps_ahead_opens_a_new_file_and_coming_back_is_a_step_back() {
+    let bench = Bench::new();
+    let log = bench.open();
+    log.log_event(entry()).unwrap();
+    bench.shift(365 * 24 * HOUR);
+    log.log_event(entry()).unwrap();
+    bench.shift(-365 * 24 * HOUR);
+    assert!(matches!(log.log_event(entry()), Err(AuditError::ClockStepped(_))));
+    assert!(verify(&bench.audit()).unwrap().ok);
+}
+
+#[test]
+fn another_process_that_went_on_to_the_next_day_is_followed() {
+    let bench = Bench::new();
+    let (here, there) = (bench.open(), bench.open());
+    here.log_event(entry()).unwrap();
+    there.log_event(entry()).unwrap();
+    bench.shift(24 * HOUR);
+    there.log_event(entry()).unwrap();
+    bench.shift(-2 * HOUR);
+    // Here the clock still says the old day.
+    here.log_event(entry()).unwrap();
+    assert_eq!(bench.lines("2026-07-12.jsonl").len(), 2);
+    assert_eq!(bench.lines("2026-07-13.jsonl").len(), 2);
+    assert!(verify(&bench.audit()).unwrap().ok);
+}
+
+#[derive(Debug)]
+struct Stuck {
+    inner: Arc<dyn CheckpointSigner>,
+    delay: Duration,
+}
+
+impl CheckpointSigner for Stuck {
+    fn public_key(&self) -> &[u8] {
+        self.inner.public_key()
+    }
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, AuditError> {
+        std::thread::sleep(self.delay);
+        self.inner.sign(message)
+    }
+}
+
+fn signer(dir: &Path) -> Arc<dyn CheckpointSigner> {
+    let path = dir.join("key.pem");
+    std::fs::write(&path, crate::generate_signing_key().unwrap().expose()).unwrap();
+    crate::signing::load(&SigningPolicy::File(path), false).unwrap().current
+}
+
+#[test]
+fn case_39_a_signer_that_hangs_holds_up_no_call() {
+    let bench = Bench::new();
+    let stuck = Stuck { inner: signer(bench.dir.path()), delay: Duration::from_secs(2) };
+    let options = bench.options().with_signing(SigningPolicy::Signer(Arc::new(stuck)));
+    let log = open(options.with_deadline(Duration::from_secs(10)));
+    // So many that a checkpoint is due.
+    drop(log.permit(Call).unwrap());
+    log.log_events(&vec![entry(); 1100], |_, result| assert!(result.is_ok())).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    let start = Instant::now();
+    for _ in 0..20 {
+        drop(log.permit(Call).unwrap().finish(Ok::<(), ()>(())).into_result());
+    }
+    assert!(start.elapsed() < Duration::from_millis(1500), "{:?}", start.elapsed());
+}
+
+#[test]
+fn case_38_without_its_key_the_log_goes_on_with_the_chain_and_says_so() {
+    let bench = Bench::new();
+    let missing = SigningPolicy::File(bench.dir.path().join("missing.pem"));
+    let log = open(bench.options().with_signing(missing.clone()));
+    drop(log.permit(Call).unwrap().finish(Ok::<(), ()>(())).into_result());
+    assert!(log.checkpoint().is_err());
+    drop(log);
+    let lines = bench.lines("2026-07-12.jsonl");
+    assert_eq!(lines[2]["action"], "audit.checkpoint_skipped");
+    assert!(verify(&bench.audit()).unwrap().ok);
+    // Unless a seal is required.
+    let log = open(bench.options().with_signing(missing).require_seal());
+    assert!(log.permit(Call).is_err());
+}
+
+#[test]
+fn a_clean_exit_seals_and_a_day_that_ended_is_closed() {
+    let bench = Bench::new();
+    let options = || {
+        let signer = signer(bench.dir.path());
+        bench.options().with_signing(SigningPolicy::Signer(signer))
+    };
+    let log = open(options());
+    drop(log.permit(Call).unwrap().finish(Ok::<(), ()>(())).into_result());
+    bench.shift(HOUR);
+    drop(log.permit(Call).unwrap().finish(Err::<(), _>("no")).into_result());
+    drop(log);
+    let notes = std::fs::read_dir(bench.audit().join("checkpoints")).unwrap();
+    let text: String = notes.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap()).collect();
+    assert!(text.contains("\nclosed 2026-07-12.jsonl "), "{text}");
+    let report =
+        verify_with(&bench.audit(), &VerifyOptions::new().with_data_dir(&bench.dir.path().join("data")))
+            .unwrap();
+    assert_eq!((report.ok, report.sealed_lines, report.level.as_str()), (true, 4, "anchored"), "{report:?}");
+    // A line that is added to the closed day, with a chain that fits, is found by the checkpoint.
+    std::fs::write(bench.audit().join("2026-07-13.jsonl"), "").unwrap();
+    let report =
+        verify_with(&bench.audit(), &VerifyOptions::new().with_data_dir(&bench.dir.path().join("data")))
+            .unwrap();
+    assert!(!report.ok);
+}
+
+#[test]
+fn an_outcome_that_cannot_be_written_is_never_lost_in_silence() {
+    let bench = Bench::new();
+    let log = bench.open();
+    let permit = log.permit(Call).unwrap();
+    std::fs::hard_link(bench.audit().join("2026-07-12.jsonl"), bench.dir.path().join("second")).unwrap();
+    match permit.finish(Ok::<_, ()>(7)).into_result() {
+        Err(SettleError::OutcomeLost { result, .. }) => assert_eq!(result, Ok(7)),
+        other => panic!("{other:?}"),
+    }
+    std::fs::remove_file(bench.dir.path().join("second")).unwrap();
+    assert!(matches!(log.permit(Call), Err(AuditError::Stopped { .. })));
+    // Opened again, it works, and the pending line is the evidence.
+    bench.open().log_event(entry()).unwrap();
+    assert_eq!(verify(&bench.audit()).unwrap().pending_without_outcome, 1);
+}
+
+#[test]
+fn case_53_callers_that_do_not_fit_wait_and_are_refused_at_the_deadline() {
+    let bench = Bench::new();
+    open(bench.options()).log_event(entry()).unwrap();
+    let lock = std::fs::File::open(bench.audit().join(".lock")).unwrap();
+    lock.lock().unwrap();
+    let log = open(bench.options().with_deadline(Duration::from_millis(300)));
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| assert!(log.log_event(entry()).is_err()));
+        }
+    });
+    // Each waits its own deadline, some for the lock and some for their turn; none is written later.
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    lock.unlock().unwrap();
+    log.log_event(entry()).unwrap();
+    assert_eq!(verify(&bench.audit()).unwrap().events, 2);
+}
