@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use entrabot_audit::{AuditLog, AuditOptions};
 use entrabot_identity::{
-    AttributionChain, BlueprintChoice, CertificateStatus, Config, Desired, Diagnose, Egress, KeystoreSigner,
-    ObjectId, Preflight, Provisioner, Resource, Session, Teardown, TokenExchange, TokenSource,
+    Attribute, AttributionChain, AttributionType, BlueprintChoice, CertificateStatus, Config, Desired,
+    Diagnose, Egress, KeystoreSigner, ObjectId, Preflight, Provisioner, Resource, Session, Teardown,
+    TokenExchange, TokenSource,
 };
 use entrabot_keystore::private_keyring::{Mode, PrivateKeyring};
 use entrabot_keystore::{CertificateThumbprint, EntryName, SecretBytes};
@@ -344,6 +345,29 @@ fn no_licence_free_is_a_warning() {
     assert_eq!(made["warnings"].as_array().unwrap().len(), 2, "{made}");
 }
 
+#[test]
+fn the_last_link_of_the_attribution_chain_is_the_keystore() {
+    let home = Home::without_certificate(Options::default(), Mode::Encrypted);
+    let nobody = home.child("who", &[]).expect_error(7, "no identity");
+    assert_eq!(nobody["error_type"], "AuditAttributionError");
+    assert_eq!(
+        home.child("who", &[("CHILD_KIND", "none")]).expect_ok()["who"],
+        json!(["unknown", "none", "none"])
+    );
+    let id = "0c4f7a5e-9a1f-4b8c-8a53-5d1b0a3c2e11";
+    home.child("store-active-client", &[("CHILD_ID", id)]).expect_ok();
+    assert_eq!(home.child("who", &[]).expect_ok()["who"], json!([id, "agent", "store"]));
+    let agent = "935f2967-9cc4-4b1c-93f2-2cd059eb8f23";
+    let who = home.child("who", &[("ENTRABOT_AGENT_ID", agent)]).expect_ok();
+    assert_eq!(who["who"], json!([agent, "agent", "agent_id"]), "an earlier link wins");
+
+    // A keyring that does not open is "none found", and says so; one that is not safe is an error of its own.
+    let locked = Home::without_certificate(Options::default(), Mode::Locked);
+    locked.child("who", &[]).expect_error(7, "locked");
+    let cleartext = Home::without_certificate(Options::default(), Mode::Cleartext);
+    cleartext.child("who", &[("CHILD_KIND", "none")]).expect_error(3, "insecure keyring backend");
+}
+
 /// Not a test: what the tests above run as a process of its own.
 #[test]
 #[ignore = "run by the other tests"]
@@ -401,6 +425,21 @@ async fn act(what: &str) -> Result<Value, Box<dyn Diagnose>> {
             let store = config.keystore_policy().open().map_err(boxed)?;
             store.put(&EntryName::blueprint_private_key(), &SecretBytes::new(pem)).map_err(boxed)?;
             Ok(json!({}))
+        }
+        "store-active-client" => {
+            let id = SecretBytes::new(variable("CHILD_ID").unwrap().into_bytes());
+            let store = config.keystore_policy().open().map_err(boxed)?;
+            store.put(&EntryName::active_client_id(), &id).map_err(boxed)?;
+            Ok(json!({}))
+        }
+        "who" => {
+            let chain = AttributionChain::new(&config, Arc::new(Session::new()));
+            let who = match variable("CHILD_KIND") {
+                Some(_) => chain.attribute_as(AttributionType::None),
+                None => chain.attribute(),
+            };
+            let who = who.map_err(boxed)?;
+            Ok(json!({ "who": [who.agent_id(), who.kind().as_str(), who.via().as_str()] }))
         }
         "entries" => {
             let all =

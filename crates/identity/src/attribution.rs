@@ -301,6 +301,20 @@ mod tests {
     }
 
     #[test]
+    fn an_insecure_keyring_is_never_taken_for_nobody() {
+        let (chain, _) = chain(&[("ENTRABOT_KEYRING_BACKEND", "keyrings.alt.file.PlaintextKeyring")]);
+        for result in [
+            chain.attribute(),
+            chain.attribute_as(AttributionType::DelegatedHuman),
+            chain.attribute_as(AttributionType::None),
+        ] {
+            let error = result.unwrap_err();
+            assert_eq!(error.error_type(), "InsecureKeyringBackendError");
+            assert_eq!(error.class(), ErrorClass::InsecureKeyring);
+        }
+    }
+
+    #[test]
     fn a_declared_kind_keeps_the_chains_id() {
         let (chain, _) = chain(&[("ENTRABOT_AGENT_ID", AGENT)]);
         let who = chain.attribute_as(AttributionType::DelegatedHuman).unwrap();

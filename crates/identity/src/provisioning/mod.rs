@@ -19,6 +19,7 @@ mod private_file;
 mod run;
 mod settings_file;
 mod sign_in;
+mod step;
 mod teardown;
 
 use std::path::PathBuf;
@@ -32,8 +33,9 @@ pub use desired::{BlueprintChoice, Desired, InvalidDesired};
 pub use error::ProvisioningError;
 pub use grants::HeldGrant;
 pub use lock::ProvisioningLock;
-pub use plan::{Change, Plan, Step, StepKind};
+pub use plan::Plan;
 pub use run::Progress;
+pub use step::{Change, Step, StepKind};
 pub use teardown::{Remains, Teardown, TeardownPlan};
 
 use crate::graph::Graph;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::ProvisioningError;
-use super::plan::StepKind;
+use super::step::StepKind;
 use crate::{Action, ActionGate, Attribution, Diagnose};
 
 /// What a run is at, for people to see.
