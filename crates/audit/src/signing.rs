@@ -57,8 +57,11 @@ fn sealing(reason: impl Into<String>) -> AuditError {
     AuditError::Sealing { reason: reason.into() }
 }
 
-fn keystore_error(error: &KeystoreError) -> AuditError {
-    sealing(format!("{}: {error}", error.error_type()))
+fn keystore_error(error: KeystoreError) -> AuditError {
+    match error {
+        KeystoreError::Insecure(error) => AuditError::InsecureKeyring(Arc::new(error)),
+        error => sealing(format!("{}: {error}", error.error_type())),
+    }
 }
 
 /// Takes the signers from where they are. `known` says whether the installation has signed before: then a missing
@@ -72,14 +75,14 @@ pub(crate) fn load(policy: &SigningPolicy, known: bool) -> Result<Signers, Audit
             signers_of(&pem)
         }
         SigningPolicy::Keystore(policy) => {
-            let keystore = policy.open().map_err(|e| keystore_error(&e))?;
+            let keystore = policy.open().map_err(keystore_error)?;
             match keystore.get(&EntryName::audit_signing_key()) {
                 Ok(pem) => signers_of(&pem),
                 Err(KeystoreError::NoEntry) if known => Err(sealing(
                     "the signing key is gone from the keyring although checkpoints were signed with it before",
                 )),
                 Err(KeystoreError::NoEntry) => signers_of(&put_new(&keystore, None)?),
-                Err(error) => Err(keystore_error(&error)),
+                Err(error) => Err(keystore_error(error)),
             }
         }
     }
@@ -93,8 +96,8 @@ pub(crate) fn begin_rotation(policy: &SigningPolicy) -> Result<Signers, AuditErr
             "only a key in the keyring can be rotated here; put the new key and then the old one in the file",
         ));
     };
-    let keystore = policy.open().map_err(|e| keystore_error(&e))?;
-    let present = keystore.get(&EntryName::audit_signing_key()).map_err(|e| keystore_error(&e))?;
+    let keystore = policy.open().map_err(keystore_error)?;
+    let present = keystore.get(&EntryName::audit_signing_key()).map_err(keystore_error)?;
     if blocks(&present).len() > 1 {
         // A rotation that was cut short: finish that one.
         return signers_of(&present);
@@ -105,12 +108,12 @@ pub(crate) fn begin_rotation(policy: &SigningPolicy) -> Result<Signers, AuditErr
 /// Drops the previous key.
 pub(crate) fn finish_rotation(policy: &SigningPolicy) -> Result<(), AuditError> {
     let SigningPolicy::Keystore(policy) = policy else { return Ok(()) };
-    let keystore = policy.open().map_err(|e| keystore_error(&e))?;
-    let present = keystore.get(&EntryName::audit_signing_key()).map_err(|e| keystore_error(&e))?;
+    let keystore = policy.open().map_err(keystore_error)?;
+    let present = keystore.get(&EntryName::audit_signing_key()).map_err(keystore_error)?;
     let Some(first) = blocks(&present).first().map(|block| SecretBytes::new(block.to_vec())) else {
         return Err(sealing("the signing key is malformed"));
     };
-    keystore.put(&EntryName::audit_signing_key(), &first).map_err(|e| keystore_error(&e))
+    keystore.put(&EntryName::audit_signing_key(), &first).map_err(keystore_error)
 }
 
 /// Puts a new key in front of `old`, and reads it back.
@@ -123,8 +126,8 @@ fn put_new(keystore: &Keystore, old: Option<&SecretBytes>) -> Result<SecretBytes
     }
     let secret = SecretBytes::new(pem);
     let entry = EntryName::audit_signing_key();
-    keystore.put(&entry, &secret).map_err(|e| keystore_error(&e))?;
-    let back = keystore.get(&entry).map_err(|e| keystore_error(&e))?;
+    keystore.put(&entry, &secret).map_err(keystore_error)?;
+    let back = keystore.get(&entry).map_err(keystore_error)?;
     // Another process may have been faster; what the keyring holds is the key.
     if old.is_some() && back.expose() != secret.expose() {
         return Err(sealing("the keyring gave another key back than was put in"));
