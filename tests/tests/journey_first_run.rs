@@ -121,7 +121,19 @@ fn provision_serve_write_and_tear_down() -> io::Result<()> {
     home.run(&["audit", "verify"], &[])?.assert_code(0);
     home.run(&["keystore", "get", "entrabot", "blueprint-private-key"], &[])?.assert_code(4);
     teardown(&home, &[])?.assert_code(0);
+    // That one took the Provisioner's certificate out too; there is nothing left to sign in for.
+    home.run(&["teardown", "--yes", "--json"], &[])?.assert_code(0);
     Ok(())
+}
+
+#[test]
+fn teardown_without_a_yes_changes_nothing() -> io::Result<()> {
+    let home = administered(Options::default())?;
+    provision(&home)?.assert_code(0);
+    home.cloud.clear_requests();
+    home.run(&["teardown", "--agent-user-upn", UPN], &[])?;
+    assert_eq!(changes(&home.cloud.requests()), Vec::<String>::new());
+    assert_one_of_everything(&home)
 }
 
 #[test]
