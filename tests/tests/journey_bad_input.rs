@@ -8,7 +8,7 @@ use std::io;
 use std::process::Command;
 
 use entrabot_tests::mcp::{Answer, Client};
-use entrabot_tests::stand_in::{Effect, Fault, Options, Role};
+use entrabot_tests::stand_in::{Effect, Fault, Options, Role, TlsFault};
 use journey::{Home, spans};
 use serde_json::{Value, json};
 
@@ -97,6 +97,23 @@ fn an_unreachable_token_endpoint_is_named() -> io::Result<()> {
         "{finished:?}"
     );
     assert_eq!(requests_to(&home, Role::A365), 0);
+    Ok(())
+}
+
+#[test]
+fn a_certificate_that_proves_nothing_ends_it_before_a_byte_is_sent() -> io::Result<()> {
+    let home = Home::ready(Options::default())?;
+    for fault in [TlsFault::Expired, TlsFault::WrongName, TlsFault::UnknownAuthority] {
+        home.cloud.set_tls_fault(fault)?;
+        let finished = home.run(&["token", "check", "--json"], &[])?;
+        assert_ne!(finished.code, Some(0), "{fault:?}");
+        let told = &finished.json()["hops"][0];
+        assert_eq!(told["hop"], "hop1:blueprint", "{fault:?}: {finished:?}");
+        assert!(told.to_string().contains("certificate"), "{fault:?} is not told: {told}");
+    }
+    assert_eq!(home.cloud.requests().len(), 0, "no request went over such a connection");
+    home.cloud.set_tls_fault(TlsFault::None)?;
+    home.run(&["token", "check", "--json"], &[])?.assert_code(0);
     Ok(())
 }
 
