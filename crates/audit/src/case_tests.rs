@@ -267,3 +267,95 @@ fn case_53_callers_that_do_not_fit_wait_and_are_refused_at_the_deadline() {
     log.log_event(entry()).unwrap();
     assert_eq!(verify(&bench.audit()).unwrap().events, 2);
 }
+
+/// A log with these lines, linked as they should be; `{prev}` and `{seq}` are filled in.
+fn forged(lines: &[String]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let mut hash = crate::chain::GENESIS;
+    let mut bytes = Vec::new();
+    for (seq, line) in lines.iter().enumerate() {
+        let line = line.replace("{prev}", &crate::json::hex(&hash)).replace("{seq}", &seq.to_string());
+        hash = crate::chain::extend(&hash, line.as_bytes());
+        bytes.extend_from_slice(line.as_bytes());
+        bytes.push(b'\n');
+    }
+    std::fs::create_dir(dir.path().join("audit")).unwrap();
+    std::fs::write(dir.path().join("audit/2026-07-12.jsonl"), bytes).unwrap();
+    dir
+}
+
+fn line(event: u32, call: u32, outcome: &str, source: &str) -> String {
+    format!(
+        r#"{{"event_id":"00000000-0000-7000-8000-{event:012}","timestamp":"2026-07-12T10:00:00.000000+00:00","agent_id":"a","action":"x","resource":"y","outcome":"{outcome}","attribution_type":"agent","metadata":{{}},"v":1,"seq":{{seq}},"call_id":"00000000-0000-7000-8000-{call:012}","src":"{source}","via":"session","prev":"{{prev}}"}}"#
+    )
+}
+
+#[test]
+fn case_40_doubled_ids_and_stray_outcomes_are_found_in_a_log_that_is_linked_well() {
+    let pending = |event, call| line(event, call, "pending", "transport");
+    let success = |event, call| line(event, call, "success", "transport");
+    let report = |lines: &[String]| verify(&forged(lines).path().join("audit")).unwrap();
+    let good =
+        report(&[pending(1, 1), success(2, 1), line(3, 2, "success", "cli"), line(4, 3, "success", "tool")]);
+    assert_eq!((good.ok, good.events), (true, 4), "{good:?}");
+    let cases = [
+        (vec![pending(1, 1), success(1, 1)], 2, "event_id"),
+        (vec![pending(1, 1), success(2, 1), success(3, 1)], 3, "second outcome"),
+        (vec![success(1, 1)], 1, "without its pending"),
+        (vec![pending(1, 1), pending(2, 1)], 2, "second pending"),
+        (vec![line(1, 1, "success", "somebody")], 1, "src"),
+        (vec![line(1, 1, "success", "cli").replace("{seq}", "7")], 1, "seq"),
+        (vec![line(1, 1, "success", "cli").replace("07-12T", "07-13T")], 1, "another day"),
+    ];
+    for (lines, number, reason) in cases {
+        let error = report(&lines).first_error.unwrap();
+        assert!(error.line == number && error.reason.contains(reason), "{reason}: {error:?}");
+    }
+}
+
+#[test]
+fn case_47_a_newer_version_is_verified_by_its_bytes() {
+    let newer = line(2, 2, "postponed", "oracle").replace(r#""v":1"#, r#""v":2,"colour":[1,{"deep":null}]"#);
+    let unknown = line(3, 3, "success", "cli").replace(r#""via":"#, r#""hue":3,"via":"#);
+    let lines = [line(1, 1, "success", "cli"), newer, unknown];
+    let dir = forged(&lines);
+    let report = verify(&dir.path().join("audit")).unwrap();
+    assert_eq!((report.ok, report.events, report.newer_version), (true, 3, 1), "{report:?}");
+    let shown = crate::tail(&dir.path().join("audit"), 2).unwrap();
+    assert!(shown[0].to_json().contains("colour"));
+    let path = dir.path().join("audit/2026-07-12.jsonl");
+    std::fs::write(&path, std::fs::read_to_string(&path).unwrap().replace("postponed", "cancelled")).unwrap();
+    assert!(!verify(&dir.path().join("audit")).unwrap().ok);
+}
+
+#[test]
+fn a_batch_that_a_foreign_line_slipped_into_needs_its_explanation() {
+    // first | foreign | second (leaves it out), third (goes on from second's prev) | audit.raced (true prev)
+    let foreign = r#"{"event_id":"f","timestamp":"t","agent_id":"a","action":"x","resource":"y","outcome":"o","attribution_type":"agent","metadata":{}}"#;
+    let with = |text: String, seq: u32, prev: &crate::chain::Hash| {
+        text.replace("{seq}", &seq.to_string()).replace("{prev}", &crate::json::hex(prev))
+    };
+    let extend = |hash: &crate::chain::Hash, line: &str| crate::chain::extend(hash, line.as_bytes());
+    let first = with(line(1, 1, "success", "cli"), 0, &crate::chain::GENESIS);
+    let one = extend(&crate::chain::GENESIS, &first);
+    let second = with(line(2, 2, "success", "cli"), 1, &one);
+    let third = with(line(3, 3, "success", "cli"), 2, &extend(&one, &second));
+    let truth = [foreign, &second, &third].iter().fold(one, |hash, line| extend(&hash, line));
+    let raced = with(
+        line(4, 4, "success", "system").replace(r#""action":"x""#, r#""action":"audit.raced""#),
+        3,
+        &truth,
+    );
+    let write = |lines: &[&str]| {
+        let dir = forged(&[]);
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        std::fs::write(dir.path().join("audit/2026-07-12.jsonl"), text).unwrap();
+        verify(&dir.path().join("audit")).unwrap()
+    };
+    let report = write(&[&first, foreign, &second, &third, &raced]);
+    assert!(report.ok, "{report:?}");
+    assert!(!write(&[&first, foreign, &second, &third]).ok, "nobody explained it");
+    assert!(write(&[&first, foreign, &second]).ok, "a single line needs no explanation");
+    let late = with(line(5, 5, "success", "cli"), 3, &truth);
+    assert!(!write(&[&first, foreign, &second, &third, &late]).ok, "another record is no explanation");
+}

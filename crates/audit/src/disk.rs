@@ -63,6 +63,12 @@ impl DiskFolder {
                 stat.mode & 0o777
             ));
         }
+        if !access.read_only && folder.is_remote() {
+            notices.push(format!(
+                "{} lies on a network or FUSE file system: whether a sync there outlives a power cut is up to it",
+                folder.path.display()
+            ));
+        }
         Ok((Arc::new(folder), notices))
     }
 }
@@ -155,6 +161,23 @@ fn convert(stat: &rustix::fs::Stat) -> Stat {
 }
 
 impl DiskFolder {
+    /// By the type that `statfs(2)` gives: NFS, SMB, CIFS, FUSE, 9p, Ceph.
+    #[cfg(target_os = "linux")]
+    fn is_remote(&self) -> bool {
+        const REMOTE: [u32; 6] = [0x6969, 0xfe53_4d42, 0xff53_4d42, 0x6573_5546, 0x0102_1997, 0x00c3_6400];
+        #[expect(
+            clippy::cast_sign_loss,
+            clippy::cast_possible_truncation,
+            reason = "a magic number of 32 bits"
+        )]
+        rustix::fs::fstatfs(&self.descriptor).is_ok_and(|found| REMOTE.contains(&(found.f_type as u32)))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn is_remote(&self) -> bool {
+        false
+    }
+
     fn open_file(&self, name: &str, flags: OFlags, mode: Mode) -> io::Result<DiskFile> {
         let descriptor = retry_on_intr(|| openat(&self.descriptor, name, flags | COMMON, mode))?;
         Ok(DiskFile { file: File::from(descriptor) })
