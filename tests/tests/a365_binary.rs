@@ -77,7 +77,7 @@ fn drive(cases: impl Iterator<Item = &'static str>) {
             wrong.push(format!("{case}: {}", ended.stderr));
         }
         let growth = ended.peak_kib.saturating_sub(ordinary.peak_kib);
-        if growth > 32 * 1024 && case != "base64_7mb" {
+        if growth > 32 * 1024 {
             wrong.push(format!("{case}: {growth} KiB more than an ordinary call"));
         }
         // The service's own waits, and retries, are part of some cases.

@@ -80,17 +80,59 @@ pub(crate) struct CallResult {
     pub(crate) text: String,
 }
 
+/// A `tools/call` result that is not acceptable.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum BadResult {
+    /// It breaks this rule.
+    Rule(&'static str),
+    /// It holds more text than any file that the service handles.
+    TooLarge,
+}
+
+impl From<&'static str> for BadResult {
+    fn from(rule: &'static str) -> Self {
+        Self::Rule(rule)
+    }
+}
+
+/// A file of 5 MiB, the service's own limit, in base64.
+pub(crate) const MAX_FILE_TEXT: usize = (5 * 1024 * 1024_usize).div_ceil(3) * 4;
+/// What the JSON around a file may add.
+const FILE_FRAME: usize = 64 * 1024;
+
 /// Reads a `tools/call` result: `structuredContent` before text, blocks of other kinds skipped and counted.
-pub(crate) fn read_call_result(mut result: Map<String, Value>) -> Result<CallResult, &'static str> {
+pub(crate) fn read_call_result(result: Map<String, Value>) -> Result<CallResult, BadResult> {
+    let result = read_blocks(result)?;
+    let longest = match &result.body {
+        Body::Object(entries) => entries.values().map(longest_text).max().unwrap_or_default(),
+        Body::Json(value) => longest_text(value),
+        Body::Text(text) => text.len(),
+        Body::Definitions(_) | Body::Empty => 0,
+    };
+    if longest > MAX_FILE_TEXT { Err(BadResult::TooLarge) } else { Ok(result) }
+}
+
+fn longest_text(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(values) => values.iter().map(longest_text).max().unwrap_or_default(),
+        Value::Object(entries) => entries.values().map(longest_text).max().unwrap_or_default(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    }
+}
+
+fn read_blocks(mut result: Map<String, Value>) -> Result<CallResult, BadResult> {
     match result.get("resultType").map(Value::as_str) {
         None | Some(Some("complete")) => {}
-        Some(Some("input_required")) => return Err("the server asks for input, which nobody here can give"),
-        Some(_) => return Err("a result of an unknown type"),
+        Some(Some("input_required")) => {
+            return Err("the server asks for input, which nobody here can give".into());
+        }
+        Some(_) => return Err("a result of an unknown type".into()),
     }
     let is_error = match result.get("isError") {
         None | Some(Value::Null) => false,
         Some(Value::Bool(is_error)) => *is_error,
-        Some(_) => return Err("isError is not a boolean"),
+        Some(_) => return Err("isError is not a boolean".into()),
     };
     let mut texts = Vec::new();
     let mut skipped = 0;
@@ -101,16 +143,20 @@ pub(crate) fn read_call_result(mut result: Map<String, Value>) -> Result<CallRes
                 match block {
                     Value::Object(mut block) if block.get("type").is_some_and(|kind| kind == "text") => {
                         match block.remove("text") {
+                            // Before it is parsed once more: that would double it.
+                            Some(Value::String(text)) if text.len() > MAX_FILE_TEXT + FILE_FRAME => {
+                                return Err(BadResult::TooLarge);
+                            }
                             Some(Value::String(text)) => texts.push(text),
-                            _ => return Err("a text block without text"),
+                            _ => return Err("a text block without text".into()),
                         }
                     }
                     Value::Object(_) => skipped += 1,
-                    _ => return Err("a content block that is not an object"),
+                    _ => return Err("a content block that is not an object".into()),
                 }
             }
         }
-        Some(_) => return Err("content that is not a list"),
+        Some(_) => return Err("content that is not a list".into()),
     }
     let text = if is_error { texts.join("\n") } else { String::new() };
     let body = match result.remove("structuredContent") {
@@ -258,7 +304,7 @@ mod tests {
         }
     }
 
-    fn call_result(text: &str) -> Result<CallResult, &'static str> {
+    fn call_result(text: &str) -> Result<CallResult, BadResult> {
         read_call_result(serde_json::from_str(text).unwrap())
     }
 
@@ -275,6 +321,21 @@ mod tests {
                 .unwrap();
         assert!(matches!(result.body, Body::Object(object) if object["a"] == 2));
         assert!(call_result(r#"{"content":[]}"#).unwrap().body.is_empty());
+    }
+
+    #[test]
+    fn more_text_than_a_file_holds_is_too_large_wherever_it_is() {
+        let large = "A".repeat(MAX_FILE_TEXT + 1);
+        let inner = json!({"content": large}).to_string();
+        for result in [
+            json!({"content": [{"type": "text", "text": large}]}),
+            json!({"content": [{"type": "text", "text": inner}]}),
+            json!({"structuredContent": {"a": [large]}}),
+        ] {
+            assert_eq!(call_result(&result.to_string()).err(), Some(BadResult::TooLarge));
+        }
+        let fits = json!({"content": [{"type": "text", "text": "A".repeat(MAX_FILE_TEXT)}]});
+        assert!(call_result(&fits.to_string()).is_ok());
     }
 
     #[test]

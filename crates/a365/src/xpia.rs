@@ -1,6 +1,7 @@
 //! Text from outside that reaches a model: cleaned of what a person would not see, and put in an envelope that it
 //! cannot leave (a defence against cross-domain prompt injection).
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use icu_normalizer::DecomposingNormalizerBorrowed;
@@ -58,7 +59,7 @@ pub fn envelope(source: &str, body: &str) -> String {
     out.push_str("<external_content source=\"");
     push_attribute(&mut out, source);
     out.push_str("\">");
-    out.push_str(&escape_close_tags(&clean(body)));
+    out.push_str(&escape_close_tags(&visible(body)));
     out.push_str("</external_content>");
     out
 }
@@ -66,11 +67,16 @@ pub fn envelope(source: &str, body: &str) -> String {
 /// Without the characters that a person does not see and a model reads: control characters (tab and line ends
 /// stay), zero-width, bidirectional control, tag characters and supplementary variation selectors.
 pub(crate) fn clean(text: &str) -> String {
-    // Most text has nothing to take away.
-    if text.bytes().all(|b| matches!(b, 0x20..=0x7e | b'\t' | b'\n' | b'\r')) {
-        return text.to_owned();
+    visible(text).into_owned()
+}
+
+/// The same, without a copy where there is nothing to take away: that is most text, and it can be megabytes.
+fn visible(text: &str) -> Cow<'_, str> {
+    let plain = |b: u8| matches!(b, 0x20..=0x7e | b'\t' | b'\n' | b'\r');
+    if text.bytes().all(plain) || !text.contains(is_invisible) {
+        return Cow::Borrowed(text);
     }
-    text.chars().filter(|c| !is_invisible(*c)).collect()
+    Cow::Owned(text.chars().filter(|c| !is_invisible(*c)).collect())
 }
 
 fn is_invisible(c: char) -> bool {
@@ -113,10 +119,10 @@ fn push_attribute(out: &mut String, text: &str) {
 }
 
 /// The outer `<` and `>` of everything that reads as a close tag become entities; the rest of the text stays.
-fn escape_close_tags(text: &str) -> String {
+fn escape_close_tags(text: &str) -> Cow<'_, str> {
     // Without a `<` look-alike there is no tag, and most text has none.
     if text.is_ascii() && !text.contains('<') {
-        return text.to_owned();
+        return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);
     let mut rest = text;
@@ -140,7 +146,7 @@ fn escape_close_tags(text: &str) -> String {
         }
     }
     out.push_str(rest);
-    out
+    Cow::Owned(out)
 }
 
 /// Byte lengths of what follows the `<` of a close tag.

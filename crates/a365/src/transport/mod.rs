@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use crate::catalog::Effect;
 use crate::definitions::{Definition, PinState, PinStore};
 use crate::error::{CallError, CallFailure, Fate, UpstreamText};
-use crate::message;
+use crate::message::{self, BadResult};
 use crate::reply::{Body, Reply};
 use crate::tool_call::Request;
 use crate::xpia::Wrapping;
@@ -128,7 +128,13 @@ impl Transport {
         params.insert("name".into(), call.tool().as_str().into());
         let name = Some(call.tool().as_str());
         let result = conversation.request("tools/call", name, params, Some(arguments), call.effect()).await?;
-        let result = message::read_call_result(result).map_err(Failure::protocol)?;
+        let result = message::read_call_result(result).map_err(|bad| match bad {
+            BadResult::Rule(rule) => Failure::protocol(rule),
+            BadResult::TooLarge => Failure::after_sending(CallFailure::TooLarge {
+                what: "a file or text",
+                limit: 5 * 1024 * 1024,
+            }),
+        })?;
         if result.is_error {
             return Err(failure::of_tool_error(result.text));
         }
