@@ -16,8 +16,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -122,13 +123,22 @@ fn service(
     StreamableHttpService::new(move || Ok(server.clone()), Arc::new(NeverSessionManager::default()), config)
 }
 
+/// An accepted connection. The type that could also connect outwards is not named here.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Stream for S {}
+
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> Option<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(impl Stream, OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        Ok((stream, _)) => {
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "answers may be held back");
+            }
+            Some((stream, place))
+        }
         Err(error) => {
             tracing::warn!(%error, "a connection could not be accepted");
             None
@@ -136,8 +146,7 @@ async fn accept(
     }
 }
 
-async fn connection(stream: tokio::net::TcpStream, gate: Arc<Gate>, stop: CancellationToken) {
-    drop(stream.set_nodelay(true));
+async fn connection(stream: impl Stream, gate: Arc<Gate>, stop: CancellationToken) {
     let answer = service_fn(move |request| {
         let gate = Arc::clone(&gate);
         async move { Ok::<_, std::convert::Infallible>(gate.answer(request).await) }
