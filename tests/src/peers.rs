@@ -10,7 +10,7 @@ const PACKAGES: &[&str] = &["msal==1.39.0", "python-docx==1.2.0"];
 
 const MSAL_NODE: &str = "@azure/msal-node@7.2.3";
 
-/// A virtual environment that holds [`PACKAGES`].
+/// A virtual environment that holds the pinned packages.
 #[derive(Debug)]
 pub struct Python {
     program: PathBuf,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::stand_in::http::{Answer, AnswerKind, Request, Step, reason};
 
-/// The names [`answer`] understands.
+/// The names of all cases.
 pub const CASES: &[&str] = &[
     "sse_comments",
     "sse_other_event",
