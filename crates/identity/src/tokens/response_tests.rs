@@ -203,3 +203,42 @@ fn ids_that_are_no_guids_are_not_repeated() {
     let error = parse_token_response(Hop::Blueprint, 400, None, body.as_bytes()).unwrap_err();
     assert_eq!((error.trace_id(), error.correlation_id(), error.suberror()), (None, None, None));
 }
+
+proptest::proptest! {
+    /// No body and no status yields a token beside an error, from another status than 200, or a life beyond a day.
+    #[test]
+    fn any_answer_is_a_sound_token_or_an_error_that_shows_nothing(
+        status in 100u16..600,
+        error in proptest::option::of("[a-z_]{0,10}|[A-Z!]{1,5}"),
+        token in proptest::option::of("[ -~]{0,20}|[\\PC]{0,5}"),
+        kind in proptest::option::of("bearer|Bearer|BEARER|pop|"),
+        life in proptest::option::of(proptest::num::f64::ANY),
+        cut in 0usize..200,
+    ) {
+        let mut object = serde_json::Map::new();
+        let mut put = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                object.insert(name.into(), value);
+            }
+        };
+        put("error", error.clone().map(Value::from));
+        put("access_token", token.map(|token| Value::from(format!("planted{token}"))));
+        put("token_type", kind.map(Value::from));
+        put("expires_in", life.map(Value::from));
+        let whole = Value::Object(object).to_string();
+        for body in [whole.as_bytes(), &whole.as_bytes()[..cut.min(whole.len())]] {
+            match parse_token_response(Hop::AgentUser, status, None, body) {
+                Ok(response) => {
+                    proptest::prop_assert_eq!(status, 200);
+                    proptest::prop_assert!(error.is_none());
+                    let bounded = |life: Duration| !life.is_zero() && life <= MAX_LIFETIME;
+                    proptest::prop_assert!(response.lifetime().is_none_or(bounded));
+                }
+                Err(error) => {
+                    let shown = format!("{error} {error:?}");
+                    proptest::prop_assert!(!shown.contains("planted"), "{}", shown);
+                }
+            }
+        }
+    }
+}
