@@ -18,6 +18,8 @@ use crate::mcp::{EntrabotServer, InFlight, foreign_bases};
 use crate::singleton::SingletonLock;
 use crate::stdio::StdioTransport;
 
+/// Threads for the audit and the keyring, which block. More calls than that share one group commit after the other.
+const BLOCKING_THREADS: usize = 128;
 /// How long abandoned calls may take to close their spans.
 const CLOSING: Duration = Duration::from_millis(500);
 
@@ -66,6 +68,7 @@ fn run(config: Config, serve: impl AsyncFnOnce(&Serving) -> Result<(), Failure>)
     let parts = Parts::new(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .max_blocking_threads(BLOCKING_THREADS)
         .enable_all()
         .build()
         .map_err(|error| Failure::io("start the runtime", &error))?;

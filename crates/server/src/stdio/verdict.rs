@@ -208,3 +208,81 @@ fn answer(line: &[u8], is_error: bool) -> Verdict {
         Err(_) => Verdict::Ignore("an answer that cannot be read"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Every answer of ours, as its receiver reads it.
+    fn answers(line: &[u8]) -> Vec<Value> {
+        match judge(line) {
+            Verdict::Refuse(refusals) => refusals
+                .iter()
+                .map(|refusal| serde_json::from_slice(&refusal.line()).expect("JSON"))
+                .collect(),
+            Verdict::Deliver(_) | Verdict::Ignore(_) => Vec::new(),
+        }
+    }
+
+    fn sound(answer: &Value) -> bool {
+        let id = &answer["id"];
+        answer["jsonrpc"] == "2.0"
+            && (id.is_null() || id.is_string() || id.is_number())
+            && answer["error"]["code"].as_i64().is_some_and(|code| (-32768..=-32000).contains(&code))
+            && answer["error"]["message"].as_str().is_some_and(|text| !text.is_empty())
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            ".{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(
+                    prop_oneof![
+                        Just("id".to_owned()),
+                        Just("method".to_owned()),
+                        Just("params".to_owned()),
+                        Just("jsonrpc".to_owned()),
+                        ".{0,6}"
+                    ],
+                    inner,
+                    0..5
+                )
+                .prop_map(|members| json!(members)),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_get_sound_answers_and_no_panic(line in prop::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(answers(&line).iter().all(sound));
+        }
+
+        #[test]
+        fn any_json_gets_sound_answers_and_no_panic(value in value()) {
+            prop_assert!(answers(value.to_string().as_bytes()).iter().all(sound));
+        }
+
+        #[test]
+        fn a_request_cut_behind_its_id_is_answered_with_it(id in any::<i64>(), name in ".{0,40}", cut in 0.0..1.0_f64) {
+            let head = format!(r#"{{"jsonrpc":"2.0","id":{id},"#);
+            let call = json!({"name": name, "arguments": {"id": 1}});
+            let whole = format!(r#"{head}"method":"tools/call","params":{call}}}"#);
+            let rest = ((whole.len() - head.len()) as f64 * cut) as usize;
+            let line = &whole.as_bytes()[..head.len() + rest];
+            let answers = answers(line);
+            prop_assert_eq!(answers.len(), 1);
+            prop_assert_eq!(&answers[0]["id"], &json!(id));
+        }
+    }
+}
