@@ -55,6 +55,7 @@ impl Graph {
         Self { patience: PATIENCE_OF_COMMANDS, ..self }
     }
 
+    #[cfg(feature = "provisioning")]
     pub(crate) fn base(&self) -> &BaseUrl {
         &self.base
     }

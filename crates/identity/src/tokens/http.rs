@@ -19,7 +19,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) enum Method {
     Get,
     Post,
+    #[cfg(feature = "provisioning")]
     Patch,
+    #[cfg(feature = "provisioning")]
     Delete,
 }
 
@@ -93,7 +95,9 @@ impl Http {
                 match request.method {
                     Method::Get => reqwest::Method::GET,
                     Method::Post => reqwest::Method::POST,
+                    #[cfg(feature = "provisioning")]
                     Method::Patch => reqwest::Method::PATCH,
+                    #[cfg(feature = "provisioning")]
                     Method::Delete => reqwest::Method::DELETE,
                 },
                 request.url,
