@@ -369,17 +369,44 @@ impl Keys {
     }
 }
 
+/// Takes whole lines in. In a large piece the leaves are hashed beside the chain: the two need each other only here.
 fn take(progress: &mut Progress, bytes: &[u8], mut each: impl FnMut(&Progress)) {
-    let mut start = 0;
-    for end in memchr::memchr_iter(b'\n', bytes) {
-        let line = &bytes[start..end];
-        start = end + 1;
-        let leaf = merkle::leaf(line);
+    const WORTH_A_THREAD: usize = 256 * 1024;
+    let lines = || {
+        let mut start = 0;
+        memchr::memchr_iter(b'\n', bytes).map(move |end| {
+            let line = &bytes[start..end];
+            start = end + 1;
+            line
+        })
+    };
+    let hash_leaves = || lines().map(merkle::leaf).collect::<Vec<Hash>>();
+    let mut chain = progress.chain;
+    let mut hash_chain = || {
+        lines()
+            .map(|line| {
+                chain = extend(&chain, line);
+                chain
+            })
+            .collect::<Vec<Hash>>()
+    };
+    let (leaves, chains) = if bytes.len() < WORTH_A_THREAD {
+        (hash_leaves(), hash_chain())
+    } else {
+        std::thread::scope(|scope| match std::thread::Builder::new().spawn_scoped(scope, hash_leaves) {
+            Ok(thread) => {
+                let chains = hash_chain();
+                (thread.join().unwrap_or_else(|_| hash_leaves()), chains)
+            }
+            Err(_) => (hash_leaves(), hash_chain()),
+        })
+    };
+    for (leaf, chain) in leaves.into_iter().zip(chains) {
         if progress.tree.size() == 0 {
             progress.first = leaf;
         }
         progress.tree.push(leaf);
-        progress.chain = extend(&progress.chain, line);
+        progress.chain = chain;
         each(progress);
     }
 }

@@ -342,10 +342,12 @@ impl LogFile for DiskFile {
         Ok(fchmod(&self.file, FILE_MODE)?)
     }
 
-    fn forget_cache(&self) {
+    fn forget_cache(&self, offset: u64) {
         // Advice: a system that does not take it just serves the next read from its cache.
+        #[cfg(not(target_os = "linux"))]
+        let _not_used = offset;
         #[cfg(target_os = "linux")]
-        let _advice = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
+        let _advice = rustix::fs::fadvise(&self.file, offset, None, rustix::fs::Advice::DontNeed);
     }
 }
 

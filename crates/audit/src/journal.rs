@@ -435,8 +435,8 @@ impl Journal {
         let path = self.folder.file_path(&name);
         let fail = |operation, error: io::Error| AuditError::storage(operation, &path, &error);
         self.folder.sync().map_err(|e| fail("sync the directory of", e))?;
-        file.forget_cache();
         let stat = file.stat().map_err(|e| fail("inspect", e))?;
+        file.forget_cache(stat.size.saturating_sub(MAX_WRITE as u64));
         let found = tail::find(&*self.folder, &days, stat.size)?;
         self.head = Some(Head {
             day: *newest,

@@ -71,8 +71,8 @@ pub(crate) trait LogFile: Send + Sync + Debug {
     fn stat(&self) -> io::Result<Stat>;
     /// Takes every right from group and others.
     fn tighten(&self) -> io::Result<()>;
-    /// Drops the clean cached pages, so that the next read is of the disk.
-    fn forget_cache(&self);
+    /// Drops the clean cached pages from `offset` on, so that the next read is of the disk.
+    fn forget_cache(&self, offset: u64);
 }
 
 /// A lock between processes that the system frees when its holder dies.
