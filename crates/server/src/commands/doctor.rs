@@ -1,8 +1,10 @@
 //! `entrabot doctor`: every precondition, each with its remedy. Writes nothing but the probe's own entry, and touches
 //! the network only when the settings name an agent.
 
+use std::time::Duration;
+
 use entrabot_a365::Servers;
-use entrabot_identity::{Config, Diagnose};
+use entrabot_identity::{CertificateStatus, Config, Diagnose, Preflight, SponsorsError};
 use entrabot_keystore::leak_scan::{self, LeakStorage};
 use entrabot_keystore::{EntryName, ErrorClass, Finding, Keystore, KeystoreError, Surroundings};
 use serde::Serialize;
@@ -15,6 +17,10 @@ use crate::terminal;
 
 /// How many seconds the clock here may differ from the server's: an assertion lives 600.
 const MAX_SKEW: i64 = 120;
+/// A certificate is warned about from so many days before its end.
+const WARN_DAYS: i64 = 30;
+/// How long Graph may take for one check.
+const GRAPH_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -309,14 +315,22 @@ fn agent(parts: &Parts, findings: &mut Findings) -> Result<(), Failure> {
         }
     };
     let graph = entrabot_identity::Resource::graph(parts.config());
-    let reports = super::runtime()?.block_on(exchange.check(&graph));
-    findings.checks.push(match reports.iter().find_map(|report| report.outcome.as_ref().err()) {
+    let runtime = super::runtime()?;
+    let reports = runtime.block_on(exchange.check(&graph));
+    let refused = reports.iter().find_map(|report| report.outcome.as_ref().err());
+    findings.checks.push(match refused {
         Some(error) => Check::failed(NAME, &Failure::of(error)),
-        None => Check::pass(
-            NAME,
-            format!("{} hops, as {}", reports.len(), parts.config().agent_upn().unwrap_or("the agent user")),
-        ),
+        None => {
+            let who = parts.config().agent_upn().unwrap_or("the agent user");
+            Check::pass(NAME, format!("{} hops, as {who}", reports.len()))
+        }
     });
+    if refused.is_none() {
+        let preflight = Preflight::new(parts.config(), exchange.clone(), parts.egress());
+        let checks =
+            async { [upn(parts.config(), &preflight).await, certificate(parts.config(), &preflight).await] };
+        findings.checks.extend(runtime.block_on(checks));
+    }
     let skew = reports.iter().filter_map(|report| report.clock_skew_seconds).max_by_key(|skew| skew.abs());
     findings.checks.push(match skew {
         None => Check::skip(CLOCK, "no server told its time", "see token mint"),
@@ -329,6 +343,72 @@ fn agent(parts: &Parts, findings: &mut Findings) -> Result<(), Failure> {
         Some(skew) => Check::pass(CLOCK, format!("{skew} s behind the server's")),
     });
     Ok(())
+}
+
+/// Whether the directory calls the signed-in user what the settings call it.
+async fn upn(config: &Config, preflight: &Preflight) -> Check {
+    const NAME: &str = "agent user";
+    match within(preflight.signed_in_upn()).await {
+        Err(failure) => Check::new(NAME, Status::Warn, failure.to_string(), failure.hint()),
+        Ok(None) => Check::new(NAME, Status::Warn, "the directory does not tell the agent user's UPN", None),
+        Ok(Some(upn)) => match config.agent_upn() {
+            Some(configured) if configured.eq_ignore_ascii_case(&upn) => Check::pass(NAME, upn),
+            Some(configured) => Check::new(
+                NAME,
+                Status::Fail,
+                format!("signed in as {upn}, but ENTRABOT_AGENT_UPN says {configured}"),
+                Some("correct ENTRABOT_AGENT_UPN or ENTRABOT_AGENT_USER_ID"),
+            ),
+            None => Check::pass(NAME, format!("{upn} (ENTRABOT_AGENT_UPN is not set)")),
+        },
+    }
+}
+
+/// Whether the blueprint holds the certificate that is configured, and for how long.
+async fn certificate(config: &Config, preflight: &Preflight) -> Check {
+    const NAME: &str = "certificate";
+    const ROTATE: Option<&str> = Some("run entrabot cert rotate");
+    let Some(thumbprint) = config.blueprint_cert_thumbprint() else {
+        return Check::skip(NAME, "no thumbprint is configured", "set ENTRABOT_BLUEPRINT_CERT_THUMBPRINT");
+    };
+    let until = match within(preflight.certificate(thumbprint)).await {
+        Err(failure) => return Check::new(NAME, Status::Warn, failure.to_string(), failure.hint()),
+        Ok(CertificateStatus::Held { until }) => until,
+        Ok(_) => {
+            let detail = "the blueprint does not hold the certificate of ENTRABOT_BLUEPRINT_CERT_THUMBPRINT";
+            return Check::new(NAME, Status::Fail, detail, ROTATE);
+        }
+    };
+    let Some(end) = until.as_deref().and_then(|until| chrono::DateTime::parse_from_rfc3339(until).ok())
+    else {
+        return Check::new(
+            NAME,
+            Status::Warn,
+            "the directory does not tell when the certificate ends",
+            ROTATE,
+        );
+    };
+    let day = end.format("%Y-%m-%d");
+    match (end.to_utc() - chrono::Utc::now()).num_days() {
+        ..0 => Check::new(NAME, Status::Fail, format!("it ended on {day}"), ROTATE),
+        left @ ..WARN_DAYS => {
+            Check::new(NAME, Status::Warn, format!("it ends in {left} days, on {day}"), ROTATE)
+        }
+        _ => Check::pass(NAME, format!("the configured one, until {day}")),
+    }
+}
+
+/// A slow directory must not hold up the other checks.
+async fn within<T>(asking: impl Future<Output = Result<T, SponsorsError>>) -> Result<T, Failure> {
+    match tokio::time::timeout(GRAPH_WITHIN, asking).await {
+        Ok(result) => Ok(result?),
+        Err(_) => Err(Failure::new(
+            "GraphApiError",
+            "Microsoft Graph did not answer in time",
+            Some("try again"),
+            ErrorClass::Unavailable,
+        )),
+    }
 }
 
 // The exit code of a failed check is 1, whatever the check's own family.
