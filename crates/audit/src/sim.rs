@@ -403,6 +403,11 @@ mod power_loss {
                 }
                 drop(log.checkpoint());
                 if round == 1 {
+                    // An outcome that is not synced yet when the day ends: the next file's first line covers it.
+                    if let Ok(permit) = log.permit(Call) {
+                        acknowledged.push(permit.recorded().event_id.to_string());
+                        drop(permit.finish(Ok::<(), ()>(())).into_result());
+                    }
                     clock.0.fetch_add(DAY, Ordering::Relaxed);
                 }
                 let batch = vec![entry(); 5];
@@ -434,7 +439,7 @@ mod power_loss {
         let machine = Machine::new();
         let whole = Sim::new();
         let acknowledged = machine.work(&whole);
-        assert_eq!(acknowledged.len(), 24);
+        assert_eq!(acknowledged.len(), 25);
         machine.check(&whole, &acknowledged, "no loss");
         let operations = whole.operations();
         for cut in 0..operations {
