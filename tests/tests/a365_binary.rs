@@ -54,6 +54,7 @@ fn call(home: &Home) -> Ended {
     Ended { code, stderr, peak_kib, took: started.elapsed() }
 }
 
+#[expect(clippy::print_stderr, reason = "the figures of the large cases are worth a look")]
 fn drive(cases: impl Iterator<Item = &'static str>) {
     let home = Home::ready(Options::default()).expect("a home");
     // The tool answers "not found" here, which is a failure of the ordinary kind: the measure for the others.
