@@ -58,6 +58,12 @@ enum Command {
     /// The blueprint's certificates
     #[command(subcommand)]
     Cert(commands::provision::CertCommand),
+    /// Who answers for the agent
+    #[command(subcommand)]
+    Sponsors(commands::access::SponsorsCommand),
+    /// What the agent may do
+    #[command(subcommand)]
+    Grants(commands::access::GrantsCommand),
     /// Print a completion script
     Completions {
         /// The shell
@@ -181,6 +187,8 @@ impl Cli {
             Command::Provision(args) => commands::provision::provision(args, json),
             Command::Teardown(args) => commands::provision::teardown(args, json),
             Command::Cert(command) => commands::provision::cert(&command, json),
+            Command::Sponsors(command) => commands::access::sponsors(&command, json),
+            Command::Grants(command) => commands::access::grants(&command, json),
             Command::Completions { shell } => commands::completions(shell),
         }
     }

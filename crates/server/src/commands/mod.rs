@@ -1,6 +1,8 @@
 //! One module for each command. They print through `terminal` and end in a `Failure`, or in an exit code that says no.
 
+pub(crate) mod access;
 pub(crate) mod audit;
+mod bench;
 pub(crate) mod call;
 pub(crate) mod config;
 pub(crate) mod doctor;

@@ -2,18 +2,17 @@
 //! record through the audit.
 
 use std::io::{BufRead as _, IsTerminal as _};
-use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use entrabot_identity::{
-    ActionGate, BlueprintAppId, BlueprintChoice, Config, Desired, HeldCertificate, ObjectId, Plan, Progress,
-    Provisioner, ProvisioningError, Teardown, TeardownPlan,
+    BlueprintAppId, BlueprintChoice, Config, Desired, HeldCertificate, ObjectId, Plan, Progress,
+    ProvisioningError, Teardown, TeardownPlan,
 };
-use entrabot_keystore::{EntryName, ErrorClass};
+use entrabot_keystore::EntryName;
 use serde_json::{Value, json};
 
+use super::bench::Bench;
 use super::{NO, YES};
-use crate::compose::Parts;
 use crate::failure::{Failure, cleaned};
 use crate::terminal;
 
@@ -75,79 +74,6 @@ pub(crate) enum CertCommand {
     Verify,
     /// A new key and certificate: added, proven, and only then the old one removed
     Rotate,
-}
-
-/// What all of these work with.
-struct Bench {
-    parts: Parts,
-    provisioner: Provisioner,
-    runtime: tokio::runtime::Runtime,
-}
-
-impl Bench {
-    fn new() -> Result<Self, Failure> {
-        let parts = Parts::new(super::config()?)?;
-        let provisioner = Provisioner::new(parts.config(), parts.egress())?;
-        Ok(Self { parts, provisioner, runtime: super::runtime()? })
-    }
-
-    /// Neither settings nor keyring nor the command name anything that could be removed.
-    fn knows_no_agent(&self, wanted: &Teardown) -> Result<bool, Failure> {
-        let config = self.parts.config();
-        let named = config.blueprint_app_id().is_some()
-            || config.agent_id().is_some()
-            || config.agent_user_id().is_some()
-            || !wanted.upns.is_empty();
-        Ok(!named && !config.keystore_policy().open()?.contains(&EntryName::blueprint_private_key())?)
-    }
-
-    /// Reads only.
-    fn look<T>(&self, reading: impl Future<Output = Result<T, ProvisioningError>>) -> Result<T, Failure> {
-        Ok(self.runtime.block_on(reading)?)
-    }
-
-    /// Changes things: the gate is the audit, and a signal ends it with every record closed.
-    fn act<T>(
-        &self,
-        acting: impl AsyncFnOnce(Arc<dyn ActionGate>) -> Result<T, ProvisioningError>,
-    ) -> Result<T, Failure> {
-        let gate: Arc<dyn ActionGate> = Arc::new(self.parts.audit()?);
-        let result = self.runtime.block_on(async {
-            tokio::select! {
-                result = acting(gate) => result.map_err(Failure::from),
-                () = interrupted() => Err(Failure::new(
-                    "InterruptedError",
-                    "interrupted before it was done",
-                    Some("run it again: it goes on from what is there"),
-                    ErrorClass::Failed,
-                )),
-            }
-        });
-        super::audit::close(&self.parts);
-        result
-    }
-}
-
-#[cfg(unix)]
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-        (Ok(mut interrupt), Ok(mut terminate)) => {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        }
-        // The system's default ends the process; the next run resumes.
-        _ => std::future::pending().await,
-    }
-}
-
-#[cfg(not(unix))]
-async fn interrupted() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending().await
-    }
 }
 
 fn tell(progress: Progress) {
@@ -256,6 +182,16 @@ fn print_plan(plan: &Plan, json: bool) -> Result<(), Failure> {
     plan.warnings().iter().try_for_each(|warning| terminal::line(&cleaned(&format!("warning: {warning}"))))
 }
 
+/// Neither settings nor keyring nor the command name anything that could be removed.
+fn knows_no_agent(bench: &Bench, wanted: &Teardown) -> Result<bool, Failure> {
+    let config = bench.parts.config();
+    let named = config.blueprint_app_id().is_some()
+        || config.agent_id().is_some()
+        || config.agent_user_id().is_some()
+        || !wanted.upns.is_empty();
+    Ok(!named && !config.keystore_policy().open()?.contains(&EntryName::blueprint_private_key())?)
+}
+
 pub(crate) fn teardown(args: TeardownArgs, json: bool) -> Result<u8, Failure> {
     let bench = Bench::new()?;
     let mut wanted = Teardown::default();
@@ -264,7 +200,7 @@ pub(crate) fn teardown(args: TeardownArgs, json: bool) -> Result<u8, Failure> {
     wanted.purge = args.purge;
     let lock = if args.dry_run { None } else { Some(bench.provisioner.lock()?) };
     let plan = match bench.runtime.block_on(bench.provisioner.plan_teardown(&wanted)) {
-        Err(ProvisioningError::NoProvisionerCertificate { .. }) if bench.knows_no_agent(&wanted)? => {
+        Err(ProvisioningError::NoProvisionerCertificate { .. }) if knows_no_agent(&bench, &wanted)? => {
             let nothing: [&str; 0] = [];
             if json {
                 terminal::json(&json!({"removed": nothing, "remains": nothing}))?;

@@ -1,0 +1,75 @@
+//! The bench that provisioning works at: the Provisioner app, the audit as its gate, and an end at a signal.
+
+use std::sync::Arc;
+
+use entrabot_identity::{ActionGate, Provisioner, ProvisioningError};
+use entrabot_keystore::ErrorClass;
+
+use crate::compose::Parts;
+use crate::failure::Failure;
+
+/// What the commands that make, change and remove an agent work with.
+pub(super) struct Bench {
+    pub(super) parts: Parts,
+    pub(super) provisioner: Provisioner,
+    pub(super) runtime: tokio::runtime::Runtime,
+}
+
+impl Bench {
+    pub(super) fn new() -> Result<Self, Failure> {
+        let parts = Parts::new(super::config()?)?;
+        let provisioner = Provisioner::new(parts.config(), parts.egress())?;
+        Ok(Self { parts, provisioner, runtime: super::runtime()? })
+    }
+
+    /// Reads only.
+    pub(super) fn look<T>(
+        &self,
+        reading: impl Future<Output = Result<T, ProvisioningError>>,
+    ) -> Result<T, Failure> {
+        Ok(self.runtime.block_on(reading)?)
+    }
+
+    /// Changes things: the gate is the audit, and a signal ends it with every record closed.
+    pub(super) fn act<T>(
+        &self,
+        acting: impl AsyncFnOnce(Arc<dyn ActionGate>) -> Result<T, ProvisioningError>,
+    ) -> Result<T, Failure> {
+        let gate: Arc<dyn ActionGate> = Arc::new(self.parts.audit()?);
+        let result = self.runtime.block_on(async {
+            tokio::select! {
+                result = acting(gate) => result.map_err(Failure::from),
+                () = interrupted() => Err(Failure::new(
+                    "InterruptedError",
+                    "interrupted before it was done",
+                    Some("run it again: it goes on from what is there"),
+                    ErrorClass::Failed,
+                )),
+            }
+        });
+        super::audit::close(&self.parts);
+        result
+    }
+}
+
+#[cfg(unix)]
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+        (Ok(mut interrupt), Ok(mut terminate)) => {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        // The system's default ends the process; the next run resumes.
+        _ => std::future::pending().await,
+    }
+}
+
+#[cfg(not(unix))]
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending().await
+    }
+}
