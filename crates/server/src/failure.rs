@@ -127,7 +127,8 @@ pub(crate) fn cleaned(text: &str) -> String {
         })
         .collect();
     if line.len() > MAX_TEXT {
-        line.truncate(line.floor_char_boundary(MAX_TEXT));
+        let end = (0..=MAX_TEXT).rev().find(|at| line.is_char_boundary(*at)).unwrap_or_default();
+        line.truncate(end);
         line.push('…');
     }
     line
