@@ -2,6 +2,8 @@
 
 mod serve;
 
+use std::process::Command;
+
 use entrabot_keystore::private_keyring::{Mode, PrivateKeyring};
 
 use crate::build::{self, cargo};
@@ -30,21 +32,22 @@ enum Subject {
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     setup::ensure_keyring()?;
-    let package = match options.subject {
-        Subject::Keystore => "entrabot-keystore",
-        Subject::Audit => "entrabot-audit",
-        Subject::Identity => {
-            let example = ["run", "--release", "--package", "entrabot-tests", "--example", "bench_identity"];
-            return build::run(cargo().args(example));
-        }
-        Subject::A365 => {
-            let example = ["run", "--release", "--package", "entrabot-tests", "--example", "bench_a365"];
-            return build::run(cargo().args(example));
-        }
-        Subject::Serve => return serve::run(),
-    };
+    match options.subject {
+        Subject::Keystore => run_on_a_keyring(example("entrabot-keystore", "bench")),
+        Subject::Audit => run_on_a_keyring(example("entrabot-audit", "bench")),
+        Subject::Identity => build::run(&mut example("entrabot-tests", "bench_identity")),
+        Subject::A365 => build::run(&mut example("entrabot-tests", "bench_a365")),
+        Subject::Serve => serve::run(),
+    }
+}
+
+fn example(package: &str, name: &str) -> Command {
+    let mut command = cargo();
+    command.args(["run", "--release", "--package", package, "--example", name]);
+    command
+}
+
+fn run_on_a_keyring(mut command: Command) -> Result<(), Failure> {
     let keyring = PrivateKeyring::start(Mode::Encrypted)?;
-    build::run(
-        cargo().args(["run", "--release", "--package", package, "--example", "bench"]).envs(keyring.env()),
-    )
+    build::run(command.envs(keyring.env()))
 }
