@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::compose::Parts;
 use crate::failure::Failure;
-use crate::http::HttpOptions;
+use crate::http::{self, HttpOptions};
 use crate::logging;
 use crate::mcp::{EntrabotServer, InFlight, foreign_bases};
 use crate::singleton::SingletonLock;
@@ -38,7 +38,7 @@ pub(crate) fn over_stdio(config: Config) -> Result<(), Failure> {
 pub(crate) fn over_http(config: Config, options: HttpOptions) -> Result<(), Failure> {
     run(config, async |serving| {
         let server = EntrabotServer::new(serving.parts.clone(), serving.in_flight.clone());
-        crate::http::serve(options, server, serving.stop.clone()).await?;
+        http::serve::<http::Stateless>(options, server, serving.stop.clone()).await?;
         // What is still at work would otherwise go on until the runtime is gone.
         serving.abandon.cancel();
         Ok(())

@@ -6,28 +6,24 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
+use rmcp::ServerHandler;
 use rmcp::transport::StreamableHttpService;
-use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use tokio::sync::Semaphore;
 
+use super::sessions::Sessions;
 use super::{BODY_WITHIN, Bearer, MAX_BODY};
-use crate::mcp::EntrabotServer;
 use crate::stdio::{Verdict, judge};
 
 pub(super) type Answer = Response<BoxBody<Bytes, std::convert::Infallible>>;
 
-pub(super) struct Gate {
-    service: StreamableHttpService<EntrabotServer, NeverSessionManager>,
+pub(super) struct Gate<H, S> {
+    service: StreamableHttpService<H, S>,
     bearer: Option<Bearer>,
     places: Semaphore,
 }
 
-impl Gate {
-    pub(super) fn new(
-        service: StreamableHttpService<EntrabotServer, NeverSessionManager>,
-        bearer: Option<Bearer>,
-        most: usize,
-    ) -> Self {
+impl<H: ServerHandler, S: Sessions> Gate<H, S> {
+    pub(super) fn new(service: StreamableHttpService<H, S>, bearer: Option<Bearer>, most: usize) -> Self {
         Self { service, bearer, places: Semaphore::new(most) }
     }
 

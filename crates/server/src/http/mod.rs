@@ -5,6 +5,7 @@
 
 mod bearer;
 mod gate;
+mod sessions;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use entrabot_keystore::ErrorClass;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
+use rmcp::ServerHandler;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -24,9 +25,9 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use bearer::Bearer;
 use gate::Gate;
+pub(crate) use sessions::{Sessions, Stateless};
 
 use crate::failure::Failure;
-use crate::mcp::EntrabotServer;
 
 /// Largest request body. A document's HTML has to fit in it.
 const MAX_BODY: usize = 1024 * 1024;
@@ -67,16 +68,17 @@ impl HttpOptions {
 ///
 /// # Errors
 /// The address cannot be listened on.
-pub(crate) async fn serve(
+pub(crate) async fn serve<S: Sessions>(
     options: HttpOptions,
-    server: EntrabotServer,
+    server: impl ServerHandler + Clone,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let listener = TcpListener::bind(options.address)
         .await
         .map_err(|error| Failure::io(&format!("listen on {}", options.address), &error))?;
     let address = listener.local_addr().map_err(|error| Failure::io("listen", &error))?;
-    let gate = Arc::new(Gate::new(service(server, address, &stop), options.bearer, MAX_REQUESTS));
+    let service = service::<_, S>(server, address, &stop);
+    let gate = Arc::new(Gate::new(service, options.bearer, MAX_REQUESTS));
     tracing::info!(%address, "entrabot serves MCP over HTTP at /mcp");
     crate::terminal::note(&format!("http://{address}/mcp"));
 
@@ -104,11 +106,11 @@ pub(crate) async fn serve(
     Ok(())
 }
 
-fn service(
-    server: EntrabotServer,
+fn service<H: ServerHandler + Clone, S: Sessions>(
+    server: H,
     address: SocketAddr,
     stop: &CancellationToken,
-) -> StreamableHttpService<EntrabotServer, NeverSessionManager> {
+) -> StreamableHttpService<H, S> {
     let port = address.port();
     let names = [format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!("[::1]:{port}")];
     let origins = names.iter().map(|name| format!("http://{name}"));
@@ -116,11 +118,11 @@ fn service(
         .with_allowed_origins(origins)
         .enforce_origin_validation()
         .with_allowed_hosts(names.clone())
-        .with_legacy_session_mode(false)
+        .with_legacy_session_mode(S::KEPT)
         .with_json_response(true)
         .with_max_request_body_bytes(MAX_BODY)
         .with_cancellation_token(stop.child_token());
-    StreamableHttpService::new(move || Ok(server.clone()), Arc::new(NeverSessionManager::default()), config)
+    StreamableHttpService::new(move || Ok(server.clone()), Arc::new(S::default()), config)
 }
 
 /// An accepted connection. The type that could also connect outwards is not named here.
@@ -146,7 +148,11 @@ async fn accept(
     }
 }
 
-async fn connection(stream: impl Stream, gate: Arc<Gate>, stop: CancellationToken) {
+async fn connection<H: ServerHandler, S: Sessions>(
+    stream: impl Stream,
+    gate: Arc<Gate<H, S>>,
+    stop: CancellationToken,
+) {
     let answer = service_fn(move |request| {
         let gate = Arc::clone(&gate);
         async move { Ok::<_, std::convert::Infallible>(gate.answer(request).await) }

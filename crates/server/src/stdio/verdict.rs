@@ -1,8 +1,8 @@
 //! What is to be done with one line: hand it to rmcp, answer it ourselves, or leave it.
 
 use rmcp::model::{
-    ClientJsonRpcMessage, ClientNotification, ClientRequest, JsonRpcError, JsonRpcNotification,
-    JsonRpcRequest, JsonRpcResponse, RequestId,
+    ClientJsonRpcMessage, ClientNotification, ClientRequest, GetMeta, JsonRpcError, JsonRpcNotification,
+    JsonRpcRequest, JsonRpcResponse, ProtocolVersion, RequestId,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -143,22 +143,25 @@ pub(crate) fn judge(line: &[u8]) -> Verdict {
 fn fell_through(request: &ClientRequest) -> bool {
     const KNOWN: &[&str] = &[
         "completion/complete",
-        "initialize",
-        "logging/setLevel",
         "ping",
         "prompts/get",
         "prompts/list",
         "resources/list",
         "resources/read",
-        "resources/subscribe",
         "resources/templates/list",
-        "resources/unsubscribe",
         "server/discover",
         "subscriptions/listen",
         "tools/call",
         "tools/list",
     ];
-    matches!(request, ClientRequest::CustomRequest(custom) if KNOWN.contains(&custom.method.as_str()))
+    /// Unknown indeed to a request of 2026-07-28 or later, which names its revision.
+    const KNOWN_BEFORE_2026_07_28: &[&str] =
+        &["initialize", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
+    let ClientRequest::CustomRequest(custom) = request else { return false };
+    let method = custom.method.as_str();
+    let revision = request.get_meta().protocol_version();
+    let older = revision.is_none_or(|revision| revision.as_str() < ProtocolVersion::V_2026_07_28.as_str());
+    KNOWN.contains(&method) || older && KNOWN_BEFORE_2026_07_28.contains(&method)
 }
 
 /// No JSON, or an object with a member twice, or bytes that are no text.
@@ -225,6 +228,25 @@ mod tests {
                 .collect(),
             Verdict::Deliver(_) | Verdict::Ignore(_) => Vec::new(),
         }
+    }
+
+    /// What left MCP with 2026-07-28 is "method not found" there, which rmcp says; before, its params are wrong.
+    #[test]
+    fn a_removed_method_is_unknown_to_the_revision_that_removed_it() {
+        for method in ["initialize", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"] {
+            let request = |revision: &str| {
+                let meta = json!({"io.modelcontextprotocol/protocolVersion": revision});
+                json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": {"_meta": meta}}).to_string()
+            };
+            assert!(matches!(judge(request("2026-07-28").as_bytes()), Verdict::Deliver(_)), "{method}");
+            assert_eq!(
+                answers(request("2025-11-25").as_bytes())[0]["error"]["code"],
+                INVALID_PARAMS,
+                "{method}"
+            );
+        }
+        let bare = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}}).to_string();
+        assert_eq!(answers(bare.as_bytes())[0]["error"]["code"], INVALID_PARAMS);
     }
 
     fn sound(answer: &Value) -> bool {
