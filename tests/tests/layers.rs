@@ -208,7 +208,13 @@ fn every_package_takes_the_workspace_lints_and_forbids_unsafe_code() {
         let manifest = fs::read_to_string(root().join(package).join("Cargo.toml")).expect("a manifest");
         assert!(manifest.contains("[lints]\nworkspace = true"), "{package} takes the workspace's lints");
     }
-    for file in ["identity/src/lib.rs", "audit/src/lib.rs", "a365/src/lib.rs", "server/src/main.rs"] {
+    for file in [
+        "identity/src/lib.rs",
+        "audit/src/lib.rs",
+        "a365/src/lib.rs",
+        "server/src/lib.rs",
+        "server/src/main.rs",
+    ] {
         let text = fs::read_to_string(root().join("crates").join(file)).expect("a crate root");
         assert!(text.contains("#![forbid(unsafe_code)]"), "{file} forbids unsafe code");
     }
