@@ -7,10 +7,11 @@
 //!
 //! [`https`] is a second opinion on it that shares no code with the product: a small client, and the
 //! three hops by hand. [`peers`] holds the clients that other people wrote. [`mcp`] is a real MCP
-//! client (rmcp's) that starts a server over stdio and plays a script.
+//! client (rmcp's) that starts a server over stdio and plays a script. [`written_log`] writes audit logs by hand.
 #![forbid(unsafe_code)]
 
 pub mod https;
 pub mod mcp;
 pub mod peers;
 pub mod stand_in;
+pub mod written_log;

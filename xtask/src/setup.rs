@@ -17,7 +17,8 @@ pub(crate) fn ensure_keyring() -> Result<(), Failure> {
 }
 
 /// Other people's programs that tests compare ours with. Without one its tests say that they did not run.
-pub(crate) fn ensure_peers() -> Result<(), Failure> {
+/// `long` adds those that the long tests alone need.
+pub(crate) fn ensure_peers(long: bool) -> Result<(), Failure> {
     let peers = [
         ("keepassxc", "keepassxc"),
         ("openssl", "openssl"),
@@ -25,8 +26,14 @@ pub(crate) fn ensure_peers() -> Result<(), Failure> {
         ("pip3", "python3-pip"),
         ("strace", "strace"),
     ];
-    let missing: Vec<_> =
-        peers.into_iter().filter(|(program, _)| !on_path(program)).map(|(_, package)| package).collect();
+    let long_peers: &[_] =
+        if long { &[("chromium", "chromium"), ("pdftotext", "poppler-utils")] } else { &[] };
+    let missing: Vec<_> = peers
+        .into_iter()
+        .chain(long_peers.iter().copied())
+        .filter(|(program, _)| !on_path(program))
+        .map(|(_, package)| package)
+        .collect();
     if !missing.is_empty() && !may_install() {
         eprintln!("note: some tests need these Debian packages and will not run: {}", missing.join(" "));
         return Ok(());

@@ -15,7 +15,7 @@ pub(crate) struct Options {
 /// Every test of the workspace. The tests that are too long for every run are `#[ignore]`d with that reason.
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     setup::ensure_keyring()?;
-    setup::ensure_peers()?;
+    setup::ensure_peers(options.long)?;
     let filter = options.filter.iter().map(String::as_str);
     if has_subcommand("nextest") {
         let long: &[&str] = if options.long { &["--run-ignored", "all"] } else { &[] };

@@ -14,6 +14,7 @@ mod error;
 mod event;
 mod evidence;
 mod examine;
+mod export;
 mod journal;
 mod json;
 mod line;
@@ -29,6 +30,8 @@ mod permit;
 mod read;
 mod reader;
 mod record;
+#[cfg(feature = "report")]
+mod report;
 mod scan;
 mod signing;
 #[cfg(test)]
@@ -48,6 +51,7 @@ pub use error::{
     AuditAttributionError, AuditError, AuditOutcomeLost, ClockStepped, LogShrunk, StorageError, UnsafePlace,
 };
 pub use event::StoredEvent;
+pub use export::last_checkpoint;
 pub use log::AuditLog;
 pub use names::{InvalidName, ServerName, ToolName};
 pub use note::{VerifyingKey, check_notes};
@@ -55,6 +59,8 @@ pub use options::AuditOptions;
 pub use permit::{Auditable, Permit, Recorded, SettleError, Settled};
 pub use read::{Follower, Query, Seen, SkippedLine, query, tail};
 pub use record::{CallId, EventId, LogEntry, Outcome, Source, Subject};
+#[cfg(feature = "report")]
+pub use report::Report;
 pub use signing::{CheckpointSigner, SigningPolicy, generate_signing_key};
 pub use status::{Status, status};
 pub use time::Timestamp;

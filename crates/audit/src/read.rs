@@ -79,6 +79,24 @@ impl Query {
         self
     }
 
+    /// What is set, for a person.
+    #[cfg(feature = "report")]
+    pub(crate) fn terms(&self) -> Vec<(&'static str, String)> {
+        [
+            ("time from", self.since.map(|time| time.to_string())),
+            ("time before", self.until.map(|time| time.to_string())),
+            ("action", self.action.clone()),
+            ("outcome", self.outcome.clone()),
+            ("agent", self.agent.clone()),
+            ("call", self.call.clone()),
+            ("event", self.event.clone()),
+            ("source", self.source.clone()),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
+    }
+
     fn may_hold(&self, day: Day) -> bool {
         // A day's file may hold lines whose clock had stepped back, never ones of a later day.
         self.since.is_none_or(|since| since.day() <= day)

@@ -31,7 +31,7 @@ impl Clock for SystemClock {
 }
 
 impl Timestamp {
-    #[cfg(test)]
+    #[cfg(any(test, feature = "report"))]
     pub(crate) fn from_micros(micros: i64) -> Self {
         Self(micros)
     }

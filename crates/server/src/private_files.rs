@@ -1,7 +1,7 @@
 //! Files and directories that only this user may touch, whatever the umask.
 
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 /// Makes a directory with mode 0700, and its parents. One that is there is tightened.
@@ -40,6 +40,30 @@ pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
         }
     }
     Ok(file)
+}
+
+/// Replaces a file as a whole and durably: a reader sees the old text or the new one. A file that is there keeps its
+/// mode, a new one gets 0600; a link is followed, and what it leads to is replaced.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let directory = match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    match fs::metadata(&target) {
+        Ok(metadata) if metadata.is_file() => file.as_file().set_permissions(metadata.permissions())?,
+        Ok(_) => return Err(io::Error::other("not a plain file")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(&target)?;
+    // The name itself is durable only when its directory is.
+    #[cfg(unix)]
+    File::open(directory)?.sync_all()?;
+    Ok(())
 }
 
 /// Whether both describe one file.

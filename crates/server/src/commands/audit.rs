@@ -1,17 +1,20 @@
 //! `entrabot audit`: the log from the shell. Scripts and auditors rely on its contract.
 
+mod filter;
+mod report;
+
 use std::io::{BufRead, BufReader, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use entrabot_audit::{
-    AuditError, AuditLog, Follower, LogEntry, Query, Sealed, Seen, StoredEvent, Timestamp, VerifyOptions,
-};
-use entrabot_identity::AttributionType;
+use entrabot_audit::{AuditError, AuditLog, Follower, LogEntry, Sealed, Seen, StoredEvent, VerifyOptions};
+use entrabot_identity::{AttributionType, Config};
 use serde_json::{Map, Value, json};
 
+use self::filter::Filter;
+use self::report::ReportArgs;
 use super::{NO, YES};
 use crate::cli::AttributionArg;
 use crate::compose::Parts;
@@ -53,6 +56,11 @@ pub(crate) enum AuditCommand {
     },
     /// Find records
     Query(QueryArgs),
+    /// Write a page for a person: who acted, when, what failed, how far the log can be trusted
+    #[command(
+        after_help = "Example:\n  entrabot audit report --html report.html --since 2026-07-01T00:00:00Z"
+    )]
+    Report(ReportArgs),
     /// How the log stands
     Status {
         #[command(flatten)]
@@ -107,30 +115,8 @@ pub(crate) struct AppendArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct QueryArgs {
-    /// From this time on (RFC 3339)
-    #[arg(long)]
-    since: Option<String>,
-    /// Before this time (RFC 3339)
-    #[arg(long)]
-    until: Option<String>,
-    /// This action
-    #[arg(long)]
-    action: Option<String>,
-    /// This outcome
-    #[arg(long)]
-    outcome: Option<String>,
-    /// This agent
-    #[arg(long)]
-    agent: Option<String>,
-    /// This call: its pending and its outcome
-    #[arg(long)]
-    call_id: Option<String>,
-    /// This record
-    #[arg(long)]
-    event_id: Option<String>,
-    /// From this part: transport, tool, cli, provisioning, system
-    #[arg(long)]
-    source: Option<String>,
+    #[command(flatten)]
+    filter: Filter,
     /// At most so many
     #[arg(short = 'n', long)]
     limit: Option<usize>,
@@ -144,7 +130,8 @@ pub(crate) fn run(command: AuditCommand, json: bool) -> Result<u8, Failure> {
         AuditCommand::Append(append) => append_one(append, json),
         AuditCommand::Tail { lines, follow, dir } => tail(&dir.path()?, lines, follow, json),
         AuditCommand::Verify { dir, strict, vkey } => verify(&dir, strict, vkey.as_deref(), json),
-        AuditCommand::Query(args) => query(args, json),
+        AuditCommand::Query(args) => query(&args, json),
+        AuditCommand::Report(args) => report::run(&args, json),
         AuditCommand::Status { dir } => status(&dir, json),
         AuditCommand::Checkpoint => checkpoint(json),
         AuditCommand::CloseOrphans => close_orphans(json),
@@ -324,16 +311,7 @@ fn tail(dir: &Path, lines: usize, follow: bool, json: bool) -> Result<u8, Failur
 fn verify(dir: &Dir, strict: bool, vkey: Option<&Path>, json: bool) -> Result<u8, Failure> {
     let config = super::config()?;
     let dir = dir.dir.as_deref().unwrap_or(config.audit_dir());
-    let mut options = VerifyOptions::new();
-    if strict {
-        options = options.strict();
-    }
-    if config.data_dir().is_dir() {
-        options = options.with_data_dir(config.data_dir());
-    }
-    if let Some(vkey) = vkey {
-        options = options.with_vkeys(vkey);
-    }
+    let options = verify_options(&config, strict, vkey);
     // Whatever cannot be read is neither intact nor tampered with.
     let report = entrabot_audit::verify_with(dir, &options).map_err(unreadable)?;
     if json {
@@ -344,38 +322,29 @@ fn verify(dir: &Dir, strict: bool, vkey: Option<&Path>, json: bool) -> Result<u8
     Ok(if report.ok { YES } else { NO })
 }
 
+/// Against the data directory, where there is one, and these keys.
+fn verify_options(config: &Config, strict: bool, vkey: Option<&Path>) -> VerifyOptions {
+    let mut options = VerifyOptions::new();
+    if strict {
+        options = options.strict();
+    }
+    if config.data_dir().is_dir() {
+        options = options.with_data_dir(config.data_dir());
+    }
+    if let Some(vkey) = vkey {
+        options = options.with_vkeys(vkey);
+    }
+    options
+}
+
 /// Exit code 2: usage or I/O.
 fn unreadable(error: AuditError) -> Failure {
     Failure::of(&error).with_class(entrabot_keystore::ErrorClass::Configuration)
 }
 
-fn query(args: QueryArgs, json: bool) -> Result<u8, Failure> {
+fn query(args: &QueryArgs, json: bool) -> Result<u8, Failure> {
     let dir = args.dir.path()?;
-    let time = |name: &str, text: &Option<String>| match text {
-        None => Ok(None),
-        Some(text) => Timestamp::parse(text).map(Some).ok_or_else(|| {
-            Failure::usage(format!("--{name} is no time"), "give one such as 2026-07-01T00:00:00Z")
-        }),
-    };
-    let mut query = Query::new();
-    if let Some(since) = time("since", &args.since)? {
-        query = query.since(since);
-    }
-    if let Some(until) = time("until", &args.until)? {
-        query = query.until(until);
-    }
-    for (value, add) in [
-        (&args.action, Query::action as fn(Query, &str) -> Query),
-        (&args.outcome, Query::outcome),
-        (&args.agent, Query::agent),
-        (&args.call_id, Query::call_id),
-        (&args.event_id, Query::event_id),
-        (&args.source, Query::source),
-    ] {
-        if let Some(value) = value {
-            query = add(query, value);
-        }
-    }
+    let query = args.filter.query()?;
     let mut left = args.limit.unwrap_or(usize::MAX);
     let mut printing = Ok(());
     entrabot_audit::query(&dir, &query, |seen| {

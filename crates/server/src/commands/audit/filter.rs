@@ -1,0 +1,83 @@
+//! Which records: the same words for every command that reads the log.
+
+use clap::Args;
+use entrabot_audit::{Query, Timestamp};
+
+use crate::failure::Failure;
+
+/// Which records are wanted.
+#[derive(Debug, Args)]
+pub(crate) struct Filter {
+    #[command(flatten)]
+    whole: WholeCalls,
+    /// This outcome
+    #[arg(long)]
+    outcome: Option<String>,
+    /// This call: its pending and its outcome
+    #[arg(long)]
+    call_id: Option<String>,
+    /// This record
+    #[arg(long)]
+    event_id: Option<String>,
+    /// From this part: transport, tool, cli, provisioning, system
+    #[arg(long)]
+    source: Option<String>,
+}
+
+/// Which records, where pending and outcome must stay together.
+#[derive(Debug, Args)]
+pub(crate) struct WholeCalls {
+    /// From this time on (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Before this time (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// This action; with * at the end, any that begins so
+    #[arg(long)]
+    action: Option<String>,
+    /// This agent
+    #[arg(long)]
+    agent: Option<String>,
+}
+
+impl Filter {
+    /// # Errors
+    /// A time is none.
+    pub(crate) fn query(&self) -> Result<Query, Failure> {
+        let mut query = self.whole.query()?;
+        query = with(query, self.outcome.as_deref(), Query::outcome);
+        query = with(query, self.call_id.as_deref(), Query::call_id);
+        query = with(query, self.event_id.as_deref(), Query::event_id);
+        Ok(with(query, self.source.as_deref(), Query::source))
+    }
+}
+
+impl WholeCalls {
+    /// # Errors
+    /// A time is none.
+    pub(crate) fn query(&self) -> Result<Query, Failure> {
+        let mut query = Query::new();
+        if let Some(since) = &self.since {
+            query = query.since(time("since", since)?);
+        }
+        if let Some(until) = &self.until {
+            query = query.until(time("until", until)?);
+        }
+        query = with(query, self.action.as_deref(), Query::action);
+        Ok(with(query, self.agent.as_deref(), Query::agent))
+    }
+}
+
+fn with(query: Query, value: Option<&str>, add: impl FnOnce(Query, &str) -> Query) -> Query {
+    match value {
+        Some(value) => add(query, value),
+        None => query,
+    }
+}
+
+fn time(name: &str, text: &str) -> Result<Timestamp, Failure> {
+    Timestamp::parse(text).ok_or_else(|| {
+        Failure::usage(format!("--{name} is no time"), "give one such as 2026-07-01T00:00:00Z")
+    })
+}
