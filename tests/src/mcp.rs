@@ -4,11 +4,15 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rmcp::ServiceExt as _;
-use rmcp::model::CallToolRequestParams;
-use rmcp::service::{RoleClient, RunningService};
+use rmcp::model::{
+    CallToolRequestParams, ClientCapabilities, ClientConfig, ElicitRequestParams, ElicitResult,
+    ElicitationAction, ElicitationCapability, Implementation, ProtocolVersion,
+};
+use rmcp::service::{RequestContext, RoleClient, RunningService};
+use rmcp::{ClientHandler, ClientLifecycleMode, ClientServiceExt as _, ErrorData};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::process::Child;
@@ -20,13 +24,69 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A running MCP server and the session with it.
 pub struct Client {
     runtime: Runtime,
-    session: Option<RunningService<RoleClient, ()>>,
+    session: Option<RunningService<RoleClient, Person>>,
     child: Child,
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("pid", &self.child.id()).finish_non_exhaustive()
+    }
+}
+
+/// How a session begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Revision {
+    /// `initialize`, at the newest revision that has it.
+    Handshake,
+    /// `server/discover` and metadata in every request: 2026-07-28.
+    Stateless,
+}
+
+/// Who sits before the client, and what they answer when a server asks.
+#[derive(Debug, Clone, Default)]
+pub struct Person {
+    decides: Option<ElicitationAction>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Person {
+    /// Accepts whatever is asked.
+    #[must_use]
+    pub fn who_accepts() -> Self {
+        Self { decides: Some(ElicitationAction::Accept), ..Self::default() }
+    }
+
+    /// Declines whatever is asked.
+    #[must_use]
+    pub fn who_declines() -> Self {
+        Self { decides: Some(ElicitationAction::Decline), ..Self::default() }
+    }
+
+    /// Every question so far.
+    #[must_use]
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ClientHandler for Person {
+    fn get_info(&self) -> ClientConfig {
+        let mut capabilities = ClientCapabilities::default();
+        capabilities.elicitation = self.decides.as_ref().map(|_| ElicitationCapability::new());
+        ClientConfig::new(capabilities, Implementation::new("entrabot-tests", "0"))
+    }
+
+    async fn create_elicitation(
+        &self,
+        request: ElicitRequestParams,
+        _: RequestContext<RoleClient>,
+    ) -> Result<ElicitResult, ErrorData> {
+        if let ElicitRequestParams::FormElicitationParams { message, .. } = request {
+            self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+        }
+        Ok(ElicitResult::new(self.decides.clone().unwrap_or(ElicitationAction::Cancel)))
     }
 }
 
@@ -70,6 +130,20 @@ impl Client {
     /// # Errors
     /// When it does not start, or does not answer `initialize`.
     pub fn start(command: Command) -> io::Result<Self> {
+        Self::start_with(command, Person::default(), Revision::Handshake)
+    }
+
+    /// The same for a person who can be asked, at a revision of one's choice.
+    ///
+    /// # Errors
+    /// As [`Client::start`].
+    pub fn start_with(command: Command, person: Person, revision: Revision) -> io::Result<Self> {
+        let lifecycle = match revision {
+            Revision::Handshake => ClientLifecycleMode::Initialize,
+            Revision::Stateless => {
+                ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] }
+            }
+        };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let mut command = tokio::process::Command::from(command);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
@@ -77,7 +151,8 @@ impl Client {
             let mut child = command.spawn()?;
             let stdin = child.stdin.take().ok_or_else(|| io::Error::other("the server has no stdin"))?;
             let stdout = child.stdout.take().ok_or_else(|| io::Error::other("the server has no stdout"))?;
-            let session = tokio::time::timeout(PATIENCE, ().serve((stdout, stdin)));
+            let session =
+                tokio::time::timeout(PATIENCE, person.serve_with_lifecycle((stdout, stdin), lifecycle));
             Ok::<_, io::Error>((session.await?.map_err(io::Error::other)?, child))
         })?;
         Ok(Self { runtime, session: Some(session), child })
@@ -163,7 +238,7 @@ impl Client {
         })
     }
 
-    fn session(&self) -> io::Result<&RunningService<RoleClient, ()>> {
+    fn session(&self) -> io::Result<&RunningService<RoleClient, Person>> {
         self.session.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }

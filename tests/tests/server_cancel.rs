@@ -1,9 +1,10 @@
-//! A cancelled call ends where it is: the connection to Work IQ is closed, the span is closed, nobody is answered.
+//! A call that nobody waits for any more ends where it is: the connection to Work IQ is closed, and so is the span.
 
 mod journey;
 
-use std::io::{self, BufRead as _, BufReader, Write as _};
-use std::process::{ChildStdin, Stdio};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -55,18 +56,29 @@ fn wait_for(
     Ok(started.elapsed())
 }
 
+fn work_iq_port(home: &Home) -> u16 {
+    let base = &home.cloud.info().a365_base;
+    base.split(['/', ':']).find_map(|part| part.parse().ok()).expect("the base names its port")
+}
+
+/// Waits until Work IQ has the request of the call that is the nth on record.
+fn call_under_way(home: &Home, pid: u32, port: u16, nth: usize) -> io::Result<()> {
+    // Pending is on record before the connection is made, so this is the call under way.
+    wait_for("the call", Duration::from_secs(15), || {
+        Ok(connections(pid, port)? > 0
+            && home.audit_dir().exists()
+            && spans(&home.a365_records()?).len() == nth)
+    })?;
+    // Let the request itself arrive.
+    std::thread::sleep(Duration::from_millis(300));
+    Ok(())
+}
+
 #[test]
 fn a_cancelled_call_closes_its_connection_within_100_ms_and_its_span() -> io::Result<()> {
     let home = Home::ready(Options::default())?;
     home.cloud.set_fault(Fault::case("GetDocumentContent", "hang"));
-    let port: u16 = home
-        .cloud
-        .info()
-        .a365_base
-        .split(['/', ':'])
-        .find_map(|part| part.parse().ok())
-        .expect("the base names its port");
-
+    let port = work_iq_port(&home);
     let mut child = home
         .command(&["serve"])
         .stdin(Stdio::piped())
@@ -89,12 +101,7 @@ fn a_cancelled_call_closes_its_connection_within_100_ms_and_its_span() -> io::Re
             "arguments": {"url": "https://contoso.sharepoint.com/x.docx"}, "_meta": {"progressToken": "p"}}}),
     )?;
     let pid = child.id();
-    // Pending is on record before the connection is made, so this is the call under way.
-    wait_for("the call", Duration::from_secs(15), || {
-        Ok(connections(pid, port)? > 0 && home.audit_dir().exists() && !home.a365_records()?.is_empty())
-    })?;
-    // Let the request itself arrive.
-    std::thread::sleep(Duration::from_millis(300));
+    call_under_way(&home, pid, port, 1)?;
     // While it hangs, a client that gave a token hears of it.
     let progress = receive(&lines, Duration::from_secs(8)).expect("progress");
     assert_eq!(progress["method"], "notifications/progress", "{progress}");
@@ -116,5 +123,122 @@ fn a_cancelled_call_closes_its_connection_within_100_ms_and_its_span() -> io::Re
     assert_eq!(next["id"], 8, "the cancelled call is not answered: {next}");
     drop(stdin);
     assert!(child.wait()?.success());
+    Ok(())
+}
+
+/// A machine that is busy with something else may need a few tries.
+fn within_100_ms(mut measured: impl FnMut() -> io::Result<Duration>) -> io::Result<()> {
+    let mut took = measured()?;
+    for _ in 0..4 {
+        if took > Duration::from_millis(100) {
+            took = took.min(measured()?);
+        }
+    }
+    assert!(took <= Duration::from_millis(100), "{took:?}");
+    Ok(())
+}
+
+fn read_until(stream: &mut TcpStream, text: &str) -> io::Result<()> {
+    let mut begun = Vec::new();
+    while !String::from_utf8_lossy(&begun).contains(text) {
+        let mut some = [0; 1024];
+        let read = stream.read(&mut some)?;
+        assert!(read > 0, "{}", String::from_utf8_lossy(&begun));
+        begun.extend_from_slice(&some[..read]);
+    }
+    Ok(())
+}
+
+/// `entrabot serve --http`, and the address it listens on.
+struct Listening {
+    child: Child,
+    address: String,
+}
+
+impl Listening {
+    fn start(home: &Home) -> io::Result<Self> {
+        let mut command = home.command(&["serve", "--http", "127.0.0.1:0", "--no-bearer"]);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let mut lines = BufReader::new(child.stderr.take().expect("stderr")).lines();
+        let address = loop {
+            let line = lines.next().expect("it says where it listens")?;
+            if let Some(rest) = line.strip_prefix("http://") {
+                break rest.trim_end_matches("/mcp").to_owned();
+            }
+        };
+        std::thread::spawn(move || lines.for_each(drop));
+        Ok(Self { child, address })
+    }
+
+    /// Sends a request whose answer does not come yet.
+    fn post(&self, more_headers: &str, message: &Value) -> io::Result<TcpStream> {
+        let mut stream = TcpStream::connect(&self.address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let body = message.to_string();
+        write!(
+            stream,
+            "POST /mcp HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
+             Accept: application/json, text/event-stream\r\n{more_headers}Content-Length: {}\r\n\r\n{body}",
+            self.address,
+            body.len()
+        )?;
+        Ok(stream)
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        // Nothing is asked of it any more.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+#[test]
+fn a_client_that_disconnects_from_http_cancels_its_call_within_100_ms() -> io::Result<()> {
+    let home = Home::ready(Options::default())?;
+    home.cloud.set_fault(Fault::case("GetDocumentContent", "hang"));
+    let (server, port) = (Listening::start(&home)?, work_iq_port(&home));
+    let pid = server.child.id();
+    let mut params = json!({"name": "read_word_document",
+        "arguments": {"url": "https://contoso.sharepoint.com/x.docx"}, "_meta": {"progressToken": "p"}});
+    let call = |params: &Value| json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params});
+
+    // Once before anything of the answer was sent, once while the client is told of the progress; at either revision.
+    let mut nth = 0;
+    for answer_begun in [false, true] {
+        let headers = if answer_begun {
+            params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
+            params["_meta"]["io.modelcontextprotocol/clientInfo"] = json!({"name": "t", "version": "1"});
+            params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
+            "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: read_word_document\r\n"
+        } else {
+            ""
+        };
+        within_100_ms(|| {
+            nth += 1;
+            let mut stream = server.post(headers, &call(&params))?;
+            call_under_way(&home, pid, port, nth)?;
+            if answer_begun {
+                read_until(&mut stream, "notifications/progress")?;
+            }
+            drop(stream);
+            let took = wait_for("the connection is closed", Duration::from_secs(5), || {
+                Ok(connections(pid, port)? == 0)
+            })?;
+            let closed = vec![vec!["pending".to_owned(), "failure".to_owned()]; nth];
+            wait_for("the span is closed", Duration::from_secs(5), || {
+                Ok(spans(&home.a365_records()?) == closed)
+            })?;
+            Ok(took)
+        })?;
+    }
+
+    // The server is as before.
+    home.cloud.clear_faults();
+    let ping = json!({"jsonrpc": "2.0", "id": 8, "method": "ping"});
+    let mut answer = String::new();
+    server.post("Connection: close\r\n", &ping)?.read_to_string(&mut answer)?;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     Ok(())
 }

@@ -16,8 +16,8 @@ mod tokens;
 
 pub use attribution::{Attribute, Attribution, AttributionChain, AttributionType, Unattributed, Via};
 pub use config::{
-    AuditSigning, BaseUrl, BlueprintCredential, Cloud, Config, ConfigError, LogLevel, Mode, Origin,
-    OutcomeSync, ShownSetting,
+    AuditSigning, BaseUrl, BlueprintCredential, Cloud, Config, ConfigError, ConfirmWrites, LogLevel, Mode,
+    Origin, OutcomeSync, ShownSetting,
 };
 pub use entrabot_keystore::{Diagnose, ErrorClass};
 pub use gate::{Action, ActionGate, Admitted, GateError};

@@ -118,20 +118,24 @@ fn with_sources(error: &dyn Diagnose) -> String {
 
 /// One bounded line, without anything that could steer a terminal.
 pub(crate) fn cleaned(text: &str) -> String {
-    let mut line: String = text
-        .chars()
-        .map(|c| match c {
-            '\n' | '\r' | '\t' => Cow::Borrowed(" "),
-            c if c.is_control() || is_invisible(c) => Cow::Owned(c.escape_unicode().to_string()),
-            c => Cow::Owned(c.to_string()),
-        })
-        .collect();
+    let mut line = visible(text);
     if line.len() > MAX_TEXT {
         let end = (0..=MAX_TEXT).rev().find(|at| line.is_char_boundary(*at)).unwrap_or_default();
         line.truncate(end);
         line.push('…');
     }
     line
+}
+
+/// On one line, with everything spelt out that could steer a terminal or hide or reorder text.
+pub(crate) fn visible(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' | '\r' | '\t' => Cow::Borrowed(" "),
+            c if c.is_control() || is_invisible(c) => Cow::Owned(c.escape_unicode().to_string()),
+            c => Cow::Owned(c.to_string()),
+        })
+        .collect()
 }
 
 /// Marks that reorder or hide the text around them.

@@ -229,17 +229,6 @@ fn broken_and_huge_bodies_are_refused_and_the_server_lives() {
     }
     request.push_str("0\r\n\r\n");
     assert_eq!(server.raw(request.as_bytes()).0, 413);
-    // Two lengths that differ, or a length and chunks: nobody may read two requests into it.
-    for both in
-        ["Content-Length: 3\r\nContent-Length: 4\r\n", "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n"]
-    {
-        let smuggled = format!(
-            "POST /mcp HTTP/1.1\r\nHost: {}\r\n{both}\r\n0\r\n\r\nGET / HTTP/1.1\r\n\r\n",
-            server.address
-        );
-        let (status, _) = server.raw(smuggled.as_bytes());
-        assert!(matches!(status, 400 | 401), "{both}: {status}");
-    }
     for (request, expected) in
         [("GET /mcp", 405), ("DELETE /mcp", 405), ("POST /", 404), ("GET /etc/passwd", 404)]
     {
@@ -254,10 +243,70 @@ fn broken_and_huge_bodies_are_refused_and_the_server_lives() {
 }
 
 #[test]
-fn silent_connections_starve_nobody_and_do_not_hold_up_the_end() {
+fn nothing_is_smuggled_in_behind_a_request() {
+    let home = home();
+    let server = Listening::start(&home, &["--no-bearer"]);
+    let body = list().to_string();
+    let length = body.len();
+    let head = |host: &str, more: &str| {
+        format!(
+            "POST /mcp HTTP/1.1\r\n{host}Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n{more}\r\n"
+        )
+    };
+    let host = format!("Host: {}\r\n", server.address);
+    let inner = format!("POST /mcp HTTP/1.1\r\n{host}Content-Length: 0\r\n\r\n");
+    let chunked = format!("{length:x}\r\n{body}\r\n0\r\n\r\n");
+    for (what, request) in [
+        ("two lengths", head(&host, "Content-Length: 3\r\nContent-Length: 4\r\n") + "0\r\n\r\n"),
+        ("a list of lengths", head(&host, "Content-Length: 3, 4\r\n") + "0\r\n\r\n"),
+        ("a length with a sign", head(&host, &format!("Content-Length: +{length}\r\n")) + &body),
+        ("a negative length", head(&host, "Content-Length: -1\r\n") + &body),
+        ("a length over 64 bits", head(&host, "Content-Length: 18446744073709551617\r\n") + &body),
+        (
+            "length and chunks",
+            head(&host, "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n") + "0\r\n\r\n",
+        ),
+        ("an encoding that is none", head(&host, "Transfer-Encoding: xchunked\r\n") + &chunked),
+        ("chunked, but not last", head(&host, "Transfer-Encoding: chunked, identity\r\n") + &chunked),
+        (
+            "a size that is none",
+            head(&host, "Transfer-Encoding: chunked\r\n") + "zz\r\n" + &body + "\r\n0\r\n\r\n",
+        ),
+        (
+            "a size over 64 bits",
+            head(&host, "Transfer-Encoding: chunked\r\n") + "fffffffffffffffff\r\n" + &body,
+        ),
+        ("a space before the colon", head(&host, &format!("Content-Length : {length}\r\n")) + &body),
+        ("a folded header", head(&host, &format!("X-A: b\r\n c\r\nContent-Length: {length}\r\n")) + &body),
+        ("a NUL in a header", head(&host, &format!("X-A: b\0c\r\nContent-Length: {length}\r\n")) + &body),
+        (
+            "two hosts",
+            head(&format!("{host}Host: evil.example\r\n"), &format!("Content-Length: {length}\r\n")) + &body,
+        ),
+    ] {
+        let (status, answer) = server.raw((request + &inner).as_bytes());
+        assert!(matches!(status, 400 | 403 | 413 | 431), "{what}: {status}: {answer}");
+        assert!(!answer.contains("HTTP/1.1"), "{what}: one answer, then the end: {answer}");
+        assert!(!answer.contains("\"tools\""), "{what}: {answer}");
+    }
+    // A name for another host in the first line counts for as much as one in the header.
+    let absolute = format!(
+        "POST http://evil.example/mcp HTTP/1.1\r\nHost: evil.example\r\nContent-Type: application/json\r\n\
+         Accept: application/json, text/event-stream\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    assert!(matches!(server.raw(absolute.as_bytes()).0, 400 | 403));
+    assert_eq!(server.post(&list()).0, 200);
+    server.stop();
+}
+
+#[test]
+fn a_thousand_silent_connections_starve_nobody_and_do_not_hold_up_the_end() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limits = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits }).unwrap();
     let home = home();
     let server = Listening::start(&home, &[]);
-    let mut silent: Vec<TcpStream> = (0..300).map(|_| server.connect()).collect();
+    let mut silent: Vec<TcpStream> = (0..1_000).map(|_| server.connect()).collect();
     for stream in &mut silent {
         stream.write_all(b"POST /mcp HTTP/1.1\r\nHost: x\r\n").unwrap();
     }
@@ -266,6 +315,62 @@ fn silent_connections_starve_nobody_and_do_not_hold_up_the_end() {
         assert_eq!(server.post(&list()).0, 200);
     }
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    server.stop();
+}
+
+#[test]
+fn a_head_that_does_not_end_is_cut_off_after_ten_seconds() {
+    let home = home();
+    let server = Listening::start(&home, &[]);
+    let mut slow = server.connect();
+    let started = Instant::now();
+    slow.write_all(b"POST /mcp HTTP/1.1\r\nHost: x\r\n").unwrap();
+    // One more byte now and then does not buy more time.
+    let mut drip = slow.try_clone().unwrap();
+    let dripping = std::thread::spawn(move || {
+        while drip.write_all(b"X").is_ok() {
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    });
+    let mut answer = Vec::new();
+    drop(slow.read_to_end(&mut answer));
+    let took = started.elapsed();
+    assert!(took > Duration::from_secs(8) && took < Duration::from_secs(14), "{took:?}");
+    assert!(!String::from_utf8_lossy(&answer).contains("200"), "{answer:?}");
+    drop(slow);
+    dripping.join().unwrap();
+    server.stop();
+}
+
+#[test]
+fn clients_that_chose_the_same_id_each_get_their_own_answer() {
+    let home = home();
+    let server = Listening::start(&home, &[]);
+    let call = |resource: &str| {
+        json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+            "params": {"name": "audit_log", "arguments": {"action": "a", "resource": resource}}})
+    };
+    let mut events = std::collections::HashSet::new();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..16)
+            .map(|n| {
+                scope.spawn({
+                    let server = &server;
+                    move || server.post(&call(&n.to_string()))
+                })
+            })
+            .collect();
+        for thread in threads {
+            let (status, answer) = thread.join().unwrap();
+            assert_eq!((status, &answer["id"]), (200, &json!(1)), "{answer}");
+            events.insert(answer["result"]["structuredContent"]["event_id"].as_str().unwrap().to_owned());
+        }
+    });
+    assert_eq!(events.len(), 16);
+    // An id twice in one request is two requests in one.
+    let (status, answer) =
+        server.post_but("X-None", None, "{\"jsonrpc\":\"2.0\",\"id\":1,\"id\":2,\"method\":\"tools/list\"}");
+    assert_eq!(status, 400, "{answer}");
     server.stop();
 }
 

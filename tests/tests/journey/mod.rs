@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use entrabot_keystore::private_keyring::{Mode, PrivateKeyring};
-use entrabot_tests::mcp::Client;
+use entrabot_tests::mcp::{Client, Person, Revision};
 use entrabot_tests::stand_in::{Options, StandIn};
 use serde_json::Value;
 
@@ -142,9 +142,14 @@ impl Home {
 
     /// `entrabot serve` and a client that has completed the handshake; stderr goes to a file.
     pub(crate) fn serve(&self) -> io::Result<Client> {
+        self.serve_with(Person::default(), Revision::Handshake)
+    }
+
+    /// The same for a client before which a person sits, at a revision of the protocol.
+    pub(crate) fn serve_with(&self, person: Person, revision: Revision) -> io::Result<Client> {
         let mut command = self.command(&["serve"]);
         command.stderr(fs::File::create(self.serve_log())?);
-        Client::start(command)
+        Client::start_with(command, person, revision)
     }
 
     /// Where `serve`'s stderr goes.

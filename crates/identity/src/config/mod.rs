@@ -17,7 +17,7 @@ pub use base_url::BaseUrl;
 pub use cloud::Cloud;
 pub use error::ConfigError;
 pub use show::{Origin, ShownSetting};
-pub use values::{AuditSigning, BlueprintCredential, LogLevel, Mode, OutcomeSync};
+pub use values::{AuditSigning, BlueprintCredential, ConfirmWrites, LogLevel, Mode, OutcomeSync};
 
 use crate::{AgentId, AgentUserId, BlueprintAppId, ClientId, ObjectId, TenantId};
 use read::{Raw, Secretive};
@@ -62,6 +62,7 @@ pub struct Config {
     data_dir: PathBuf,
     log_dir: PathBuf,
     log_level: LogLevel,
+    confirm_writes: ConfirmWrites,
     http_bearer_file: Option<PathBuf>,
     tooling_manifest: Option<PathBuf>,
     xpia_wrap: bool,
@@ -248,6 +249,11 @@ impl Config {
     #[must_use]
     pub fn log_level(&self) -> LogLevel {
         self.log_level
+    }
+    /// `ENTRABOT_CONFIRM_WRITES`.
+    #[must_use]
+    pub fn confirm_writes(&self) -> ConfirmWrites {
+        self.confirm_writes
     }
     /// `ENTRABOT_HTTP_BEARER_FILE`.
     #[must_use]

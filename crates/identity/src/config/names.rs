@@ -64,6 +64,7 @@ pub(super) const KNOWN: &[Known] = &[
     value("ENTRABOT_DATA_DIR"),
     value("ENTRABOT_LOG_DIR"),
     value("ENTRABOT_LOG_LEVEL"),
+    value("ENTRABOT_CONFIRM_WRITES"),
     value("ENTRABOT_HTTP_BEARER_FILE"),
     value("ENTRABOT_XPIA_WRAP_ENABLE"),
     value("ENTRABOT_KEEP_MEMORY_LOCAL"),

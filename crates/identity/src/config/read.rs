@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use entrabot_keystore::{CertificateThumbprint, KeystorePolicy, SignatureAlgorithm};
 
 use super::env_file::{self, Line};
-use super::values::{self, AuditSigning, BlueprintCredential, LogLevel, Mode, OutcomeSync};
+use super::values::{self, AuditSigning, BlueprintCredential, ConfirmWrites, LogLevel, Mode, OutcomeSync};
 use super::{BaseUrl, Cloud, Config, ConfigError, Origin, names};
 use crate::InvalidId;
 
@@ -208,6 +208,7 @@ impl Config {
             data_dir: dirs.data,
             log_dir: dirs.log,
             log_level: raw.parse("ENTRABOT_LOG_LEVEL", LogLevel::parse)?.unwrap_or_default(),
+            confirm_writes: raw.parse("ENTRABOT_CONFIRM_WRITES", ConfirmWrites::parse)?.unwrap_or_default(),
             http_bearer_file: raw.get("ENTRABOT_HTTP_BEARER_FILE").map(|path| expand(path, home.as_deref())),
             tooling_manifest: raw
                 .get("ENTRABOT_A365_TOOLING_MANIFEST")

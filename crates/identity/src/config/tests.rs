@@ -75,6 +75,7 @@ fn a_malformed_setting_is_an_error_that_names_it() {
         ("ENTRABOT_AUDIT_DIR", "relative/path"),
         ("ENTRABOT_AUDIT_SIGNING", "file:relative"),
         ("ENTRABOT_AUDIT_OUTCOME_SYNC", "never"),
+        ("ENTRABOT_CONFIRM_WRITES", "sometimes"),
         ("ENTRABOT_BLUEPRINT_CREDENTIAL", "password"),
         ("ENTRABOT_ASSERTION_ALGORITHM", "none"),
         ("ENTRABOT_PROXY", "socks5://localhost"),

@@ -115,6 +115,30 @@ impl OutcomeSync {
     }
 }
 
+/// `ENTRABOT_CONFIRM_WRITES`: whether a person is asked before a tool changes something in Microsoft 365.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfirmWrites {
+    /// `never`: the client's own approval of tool calls is all there is.
+    #[default]
+    Never,
+    /// `ask`: where the client can put a question to a person.
+    Ask,
+    /// `always`: and where it cannot, the write is refused.
+    Always,
+}
+
+impl ConfirmWrites {
+    pub(super) fn parse(text: &str) -> Result<Self, ConfigError> {
+        match text {
+            "never" => Ok(Self::Never),
+            "ask" => Ok(Self::Ask),
+            "always" => Ok(Self::Always),
+            _ => Err(ConfigError::malformed("ENTRABOT_CONFIRM_WRITES", "not one of never, ask, always")),
+        }
+    }
+}
+
 /// `ENTRABOT_LOG_LEVEL`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]

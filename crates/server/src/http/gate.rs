@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
 use rmcp::ServerHandler;
 use rmcp::transport::StreamableHttpService;
@@ -30,6 +30,12 @@ impl<H: ServerHandler, S: Sessions> Gate<H, S> {
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Answer {
         if request.uri().path() != "/mcp" {
             return refusal(StatusCode::NOT_FOUND, "there is nothing here; MCP is at /mcp");
+        }
+        // Which of two names is checked, and which one is meant, would be anybody's guess (RFC 9112, 3.2).
+        if request.headers().get_all(HOST).iter().count() > 1 {
+            let mut answer = refusal(StatusCode::BAD_REQUEST, "there is more than one Host");
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return answer;
         }
         if let Some(bearer) = &self.bearer {
             let mut shown = request.headers().get_all(AUTHORIZATION).iter();

@@ -5,6 +5,7 @@
 
 mod bearer;
 mod gate;
+mod places;
 mod sessions;
 
 use std::net::SocketAddr;
@@ -31,8 +32,6 @@ use crate::failure::Failure;
 
 /// Largest request body. A document's HTML has to fit in it.
 const MAX_BODY: usize = 1024 * 1024;
-/// Connections at a time; the next one waits to be accepted.
-const MAX_CONNECTIONS: usize = 1_200;
 /// Requests that are worked on at a time.
 const MAX_REQUESTS: usize = 128;
 /// How long a client may take for the head of a request.
@@ -83,7 +82,7 @@ pub(crate) async fn serve<S: Sessions>(
     crate::terminal::note(&format!("http://{address}/mcp"));
 
     let connections = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = Arc::new(Semaphore::new(places::places()));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,

@@ -44,6 +44,11 @@ impl Arguments {
         }
     }
 
+    /// Every argument with its value, in the table's order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.values.iter().map(|(name, value)| (*name, value.as_str()))
+    }
+
     /// The value of an argument of the table.
     pub(super) fn get(&self, name: &str) -> &str {
         self.values.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value)

@@ -3,7 +3,9 @@
 mod answer;
 mod arguments;
 mod audit_log;
+mod confirm;
 mod handler;
+mod heartbeat;
 mod in_flight;
 mod request;
 mod schema;

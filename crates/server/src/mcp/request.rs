@@ -10,7 +10,8 @@ use rmcp::model::JsonObject;
 
 use super::arguments::Arguments;
 use super::audit_log;
-use super::tools::{ToolKind, ToolSpec};
+use super::confirm::Question;
+use super::tools::{Effect, ToolKind, ToolSpec};
 use crate::failure::Failure;
 
 /// One call, typed.
@@ -28,10 +29,24 @@ pub(super) enum Request {
 }
 
 impl Request {
+    /// The call, and what a person would be asked about it if it changes something in Microsoft 365.
+    ///
     /// # Errors
     /// `InvalidArgumentError`: nothing was done, asked or recorded.
-    pub(super) fn parse(tool: &ToolSpec, given: Option<JsonObject>) -> Result<Self, Failure> {
+    pub(super) fn parse(
+        tool: &ToolSpec,
+        given: Option<JsonObject>,
+    ) -> Result<(Self, Option<Question>), Failure> {
         let arguments = Arguments::check(tool.arguments, given)?;
+        let request = Self::typed(tool, &arguments)?;
+        let question = match tool.effect {
+            Effect::Adds(act) => Some(Question::new(tool.name, &arguments, act(&arguments))),
+            Effect::Reads | Effect::Records | Effect::Tells => None,
+        };
+        Ok((request, question))
+    }
+
+    fn typed(tool: &ToolSpec, arguments: &Arguments) -> Result<Self, Failure> {
         let arg = |name| arguments.get(name);
         let request: Result<Self, InvalidArgument> = match tool.kind {
             ToolKind::AddWordComment => {
@@ -58,7 +73,7 @@ impl Request {
                 arg("content"),
             )
             .map(Self::ReplyToWordComment),
-            ToolKind::AuditLog => return audit_log::entry(&arguments).map(Self::AuditLog),
+            ToolKind::AuditLog => return audit_log::entry(arguments).map(Self::AuditLog),
             ToolKind::WhoAmI => Ok(Self::WhoAmI),
         };
         request.map_err(Failure::from)

@@ -7,7 +7,9 @@ use entrabot_a365::tools::{
 };
 use rmcp::model::{Tool, ToolAnnotations};
 
+use super::arguments::Arguments;
 use super::audit_log::AuditLogged;
+use super::confirm::Act;
 use super::schema::{input_schema, output_schema};
 use super::whoami::WhoAmI;
 
@@ -63,13 +65,13 @@ const fn url(description: &'static str) -> Argument {
     Argument { name: "url", description, default: None, filled: true, longest: MAX_URL_BYTES, is_url: true }
 }
 
-/// What a tool does to the world, for the four annotations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Effect {
+/// What a tool does to the world: for the four annotations, and for whether a person may have to be asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Effect {
     /// Reads from Microsoft 365.
     Reads,
-    /// Adds something to Microsoft 365 and changes nothing that is there.
-    Adds,
+    /// Adds something to Microsoft 365 and changes nothing that is there. In words for the person who is asked.
+    Adds(fn(&Arguments) -> Act),
     /// Adds a line to the local audit log.
     Records,
     /// Says what is known here (and asks Entra at most who sponsors).
@@ -83,7 +85,7 @@ pub(super) struct ToolSpec {
     title: &'static str,
     description: &'static str,
     pub(super) arguments: &'static [Argument],
-    effect: Effect,
+    pub(super) effect: Effect,
 }
 
 const DRIVE_ID: Argument =
@@ -107,7 +109,7 @@ pub(super) const TOOLS: [ToolSpec; 9] = [
             DOCUMENT_ID,
             required("content", MAX_COMMENT_BYTES, "The comment's plain text"),
         ],
-        effect: Effect::Adds,
+        effect: Effect::Adds(Act::comment),
     },
     ToolSpec {
         kind: ToolKind::AuditLog,
@@ -139,7 +141,7 @@ pub(super) const TOOLS: [ToolSpec; 9] = [
             },
             required("content_html", MAX_HTML_BYTES, "The document's content as HTML"),
         ],
-        effect: Effect::Adds,
+        effect: Effect::Adds(Act::create_document),
     },
     ToolSpec {
         kind: ToolKind::GetFileMetadataByUrl,
@@ -189,7 +191,7 @@ pub(super) const TOOLS: [ToolSpec; 9] = [
             required("comment_id", MAX_ID_BYTES, "The comment to reply to"),
             required("content", MAX_COMMENT_BYTES, "The reply's plain text"),
         ],
-        effect: Effect::Adds,
+        effect: Effect::Adds(Act::reply),
     },
     ToolSpec {
         kind: ToolKind::WhoAmI,
@@ -235,7 +237,7 @@ impl Effect {
             .read_only(reads)
             .destructive(false)
             .idempotent(reads)
-            .open_world(matches!(self, Self::Reads | Self::Adds))
+            .open_world(matches!(self, Self::Reads | Self::Adds(_)))
     }
 }
 

@@ -133,4 +133,6 @@ impl Transport<RoleServer> for StdioTransport {
 }
 
 #[cfg(test)]
+pub(crate) mod test_client;
+#[cfg(test)]
 mod tests;

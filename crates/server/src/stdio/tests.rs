@@ -1,103 +1,10 @@
-//! The real server over a pipe in memory: what a client sees of each odd line.
+//! What a client sees of each odd line.
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf};
-use tokio::task::JoinHandle;
+use tokio::io::AsyncWriteExt;
 
+use super::test_client::Client;
 use super::*;
-use crate::compose::Parts;
-use crate::mcp::{EntrabotServer, InFlight};
-use entrabot_identity::Config;
-use rmcp::ServiceExt;
-
-struct Client {
-    to: WriteHalf<DuplexStream>,
-    from: Lines<BufReader<ReadHalf<DuplexStream>>>,
-    served: JoinHandle<()>,
-    stop: CancellationToken,
-    next: i64,
-    _home: tempfile::TempDir,
-}
-
-impl Client {
-    fn start() -> Self {
-        let home = tempfile::tempdir().unwrap();
-        let dir = |name: &str| home.path().join(name).display().to_string();
-        let config = Config::from_variables([
-            ("HOME", dir("home")),
-            ("ENTRABOT_AUDIT_DIR", dir("audit")),
-            ("ENTRABOT_DATA_DIR", dir("data")),
-            ("ENTRABOT_LOG_DIR", dir("logs")),
-            ("ENTRABOT_AGENT_ID", "00000000-0000-4000-8000-00000000000a".to_owned()),
-            ("ENTRABOT_AUDIT_SIGNING", "off".to_owned()),
-        ])
-        .unwrap();
-        let server = EntrabotServer::new(Parts::new(config).unwrap(), InFlight::default());
-        let (ours, theirs) = tokio::io::duplex(64 * 1024);
-        let (input, output) = tokio::io::split(theirs);
-        let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());
-        let transport = StdioTransport::start(input, output, stop.clone(), abandon.clone());
-        let served = tokio::spawn(async move {
-            if let Ok(running) = server.serve_with_ct(transport, abandon).await {
-                running.waiting().await.unwrap();
-            }
-        });
-        let (from, to) = tokio::io::split(ours);
-        Self { to, from: BufReader::new(from).lines(), served, stop, next: 1_000_000, _home: home }
-    }
-
-    async fn started() -> Self {
-        let mut client = Self::start();
-        client
-            .send(
-                json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
-                    "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}})
-                .to_string()
-                .as_bytes(),
-            )
-            .await;
-        let answer = client.receive().await;
-        assert_eq!(answer["result"]["serverInfo"]["name"], "EntraBot Agent Identity");
-        client.send(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).await;
-        client
-    }
-
-    async fn send(&mut self, line: &[u8]) {
-        self.to.write_all(line).await.unwrap();
-        self.to.write_all(b"\n").await.unwrap();
-    }
-
-    async fn receive(&mut self) -> Value {
-        let line =
-            tokio::time::timeout(Duration::from_secs(10), self.from.next_line()).await.expect("an answer");
-        serde_json::from_str(&line.unwrap().expect("a line")).expect("JSON")
-    }
-
-    /// What is answered to `line` before the ping that is sent behind it is answered.
-    async fn answers_to(&mut self, line: &[u8]) -> Vec<(Value, i64)> {
-        self.send(line).await;
-        self.next += 1;
-        let ping = json!({"jsonrpc": "2.0", "id": self.next, "method": "ping"});
-        self.send(ping.to_string().as_bytes()).await;
-        let mut answers = Vec::new();
-        loop {
-            let answer = self.receive().await;
-            assert_eq!(answer["jsonrpc"], "2.0", "{answer}");
-            if answer["id"] == json!(self.next) {
-                assert_eq!(answer["result"], json!({}), "the server goes on");
-                // An answer of rmcp's own may come a moment later than the ping's.
-                while let Ok(Ok(Some(line))) =
-                    tokio::time::timeout(Duration::from_millis(2), self.from.next_line()).await
-                {
-                    let answer: Value = serde_json::from_str(&line).unwrap();
-                    answers.push((answer["id"].clone(), answer["error"]["code"].as_i64().unwrap_or(0)));
-                }
-                return answers;
-            }
-            answers.push((answer["id"].clone(), answer["error"]["code"].as_i64().unwrap_or(0)));
-        }
-    }
-}
 
 const CALL: &str = r#""method":"tools/call","params":{"name":"whoami"}"#;
 
