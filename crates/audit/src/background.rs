@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use crate::checkpoint::Sealer;
 use crate::data::DataDir;
-use crate::engine::{Due, Engine, Until};
+use crate::commit::Until;
+use crate::engine::Engine;
 use crate::line::{Body, Record};
 use crate::owners::{self, Registered};
+use crate::pulse::Due;
 use crate::{AuditError, Diagnose as _};
 
 #[derive(Debug, Default)]
@@ -51,7 +53,7 @@ impl Background {
         let deadline = Instant::now() + deadline;
         engine.close();
         wait_for(self.syncing, deadline);
-        engine.close_sealing();
+        engine.pulse().close();
         wait_for(self.sealing, deadline);
         drop(self.registered);
     }
@@ -83,8 +85,8 @@ impl Sealing {
         let mut sealed = 0;
         let mut failing = false;
         loop {
-            let due = self.engine.wait_until_due(sealed);
-            let records = self.engine.records();
+            let due = self.engine.pulse().wait_until_due(sealed);
+            let records = self.engine.pulse().records();
             if records != sealed {
                 sealed = records;
                 let result = self.sealer.seal();
@@ -110,6 +112,6 @@ impl Sealing {
         let metadata = [("error_type".to_owned(), error.error_type().into())].into_iter().collect();
         let body = Body::system("audit.checkpoint_skipped", "audit.log", &metadata);
         let record = Record::new(&body, "failure", None, self.engine.clock().now())?;
-        self.engine.submit(record, Until::Durable, None)
+        self.engine.submit(record, Until::Durable)
     }
 }

@@ -26,14 +26,12 @@ const LISTING_GRANULARITY: Duration = Duration::from_millis(20);
 const MAX_CATCH_UP: u64 = 16 * 1024 * 1024;
 
 /// What a commit did.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Written {
     /// The file whose sync makes it durable: earlier files are synced already.
     pub(crate) file: Arc<dyn LogFile>,
     /// For messages.
-    pub(crate) name: String,
-    /// Whether the day changed.
-    pub(crate) rolled: bool,
+    pub(crate) name: Arc<str>,
 }
 
 /// How far the log goes.
@@ -78,6 +76,7 @@ pub(crate) struct Journal {
     accept_shrunk: bool,
     /// The `seq` that the anchor says the log had reached.
     floor: u64,
+    /// Whether the day changed.
     rolled: bool,
 }
 
@@ -85,10 +84,12 @@ pub(crate) struct Journal {
 #[derive(Debug)]
 struct Head {
     day: Day,
-    name: String,
+    name: Arc<str>,
     file: Arc<dyn LogFile>,
     device: u64,
     inode: u64,
+    /// Whom it belonged to when it was opened and found right.
+    owner: u32,
     /// Every byte before this is part of `tail`.
     end: u64,
     tail: Tail,
@@ -110,6 +111,11 @@ impl Journal {
             floor,
             rolled: false,
         }
+    }
+
+    /// Whether the day changed since this was last asked.
+    pub(crate) fn take_rolled(&mut self) -> bool {
+        std::mem::take(&mut self.rolled)
     }
 
     pub(crate) fn take_notices(&mut self) -> Vec<String> {
@@ -149,29 +155,34 @@ impl Journal {
     }
 
     /// Links the records to the chain and writes them. Not synced.
-    pub(crate) fn commit(&mut self, records: &[&Record]) -> Result<Written, Failed> {
-        self.rolled = false;
+    pub(crate) fn commit(&mut self, records: &[Record]) -> Result<Written, Failed> {
         self.refresh()?;
         self.check_clock(records)?;
-        let findings = std::mem::take(&mut self.findings);
-        let extra = findings
-            .iter()
-            .map(|(action, metadata)| {
-                Record::new(&Body::system(action, "audit.log", metadata), "success", None, self.clock.now())
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut all: Vec<&Record> = extra.iter().collect();
-        all.extend_from_slice(records);
-        if let Err(error) = self.write(&all) {
-            // They were not written with this batch: the next one says so.
-            self.findings = findings;
-            return Err(error);
-        }
+        self.write_findings()?;
+        self.write(records)?;
         let head = self.head.as_ref().expect("a commit leaves an open file");
-        Ok(Written { file: Arc::clone(&head.file), name: head.name.clone(), rolled: self.rolled })
+        Ok(Written { file: Arc::clone(&head.file), name: Arc::clone(&head.name) })
     }
 
-    fn check_clock(&mut self, records: &[&Record]) -> Result<(), AuditError> {
+    /// What was found out goes on record before what comes after it.
+    fn write_findings(&mut self) -> Result<(), Failed> {
+        if self.findings.is_empty() {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let records = self
+            .findings
+            .iter()
+            .map(|(action, metadata)| {
+                Record::new(&Body::system(action, "audit.log", metadata), "success", None, now)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        self.write(&records)?;
+        self.findings.clear();
+        Ok(())
+    }
+
+    fn check_clock(&mut self, records: &[Record]) -> Result<(), AuditError> {
         let Some(head) = &self.head else { return Ok(()) };
         let Some(now) = records.iter().map(|record| record.reading).max() else { return Ok(()) };
         let last = head.tail.last_reading.unwrap_or(head.day.start());
@@ -184,10 +195,10 @@ impl Journal {
             self.findings.push(("audit.clock_accepted", Map::from_iter(metadata)));
             return Ok(());
         }
-        Err(AuditError::ClockStepped(Box::new(ClockStepped { now, last, file: head.name.clone() })))
+        Err(AuditError::ClockStepped(Box::new(ClockStepped { now, last, file: head.name.to_string() })))
     }
 
-    fn write(&mut self, records: &[&Record]) -> Result<(), Failed> {
+    fn write(&mut self, records: &[Record]) -> Result<(), Failed> {
         let mut rest = records;
         while let Some(first) = rest.first() {
             self.roll_to(first.reading.day())?;
@@ -229,7 +240,9 @@ impl Journal {
     /// Writes the buffer, whose end leaves the chain at `tail`.
     fn append(&mut self, tail: Tail, lines: usize) -> Result<(), Failed> {
         let head = self.head.as_mut().expect("the caller opened a file");
-        let path = self.folder.file_path(&head.name);
+        let fail = |operation, name: &str, error: &io::Error| {
+            AuditError::storage(operation, self.folder.file_path(name), error)
+        };
         let mut done = 0;
         while done < self.buffer.len() {
             let failure = match head.file.append(&self.buffer[done..]) {
@@ -241,9 +254,9 @@ impl Journal {
                 Err(error) => error,
             };
             take_back(&*head.file, head.end, done as u64);
-            return Err(Failed::Refused(AuditError::storage("append to", path, &failure)));
+            return Err(Failed::Refused(fail("append to", &head.name, &failure)));
         }
-        let position = head.file.position().map_err(|e| AuditError::storage("inspect", &path, &e))?;
+        let position = head.file.position().map_err(|e| fail("inspect", &head.name, &e))?;
         if position == head.end + self.buffer.len() as u64 {
             head.end = position;
             head.tail = tail;
@@ -262,7 +275,7 @@ impl Journal {
             ];
             let body = Body::system("audit.raced", "audit.log", &Map::from_iter(metadata));
             let record = Record::new(&body, "success", None, self.clock.now())?;
-            self.write(&[&record])?;
+            self.write(std::slice::from_ref(&record))?;
         }
         Ok(())
     }
@@ -299,7 +312,16 @@ impl Journal {
         self.folder.sync().map_err(|e| fail("sync the directory of", e))?;
         let stat = file.stat().map_err(|e| fail("inspect", e))?;
         let tail = Tail { foreign: false, ..tail };
-        self.head = Some(Head { day, name, file, device: stat.device, inode: stat.inode, end: 0, tail });
+        self.head = Some(Head {
+            day,
+            name: name.into(),
+            file,
+            device: stat.device,
+            inode: stat.inode,
+            owner: stat.owner,
+            end: 0,
+            tail,
+        });
         self.listed = None;
         self.catch_up(stat.size)
     }
@@ -357,28 +379,30 @@ impl Journal {
 
     fn check_head(&mut self) -> Result<(), AuditError> {
         let head = self.head.as_ref().expect("refresh looked");
-        let path = self.folder.file_path(&head.name);
-        let fail = |error: io::Error| AuditError::storage("inspect", &path, &error);
-        let open = head.file.stat().map_err(fail)?;
-        let named = self.folder.stat(&head.name).map_err(fail)?;
-        let same = |stat: &Stat| stat.device == head.device && stat.inode == head.inode;
+        let named = self.folder.stat(&head.name).map_err(|error| {
+            AuditError::storage("inspect", self.folder.file_path(&head.name), &error)
+        })?;
         match named {
-            Some(named) if same(&named) => {
-                self.check_file(&head.name, &open)?;
-                if open.size < head.end {
-                    return self.shrunk(open.size);
+            // Our descriptor keeps the inode's number from being used again: what stands under the name is the open
+            // file, and this one look says all about it.
+            Some(named) if named.device == head.device && named.inode == head.inode => {
+                if named.links != 1 || named.owner != head.owner || named.kind != Kind::File {
+                    self.check_file(&head.name, &named)?;
                 }
-                self.catch_up(open.size)
+                if named.size < head.end {
+                    return self.shrunk(named.size);
+                }
+                self.catch_up(named.size)
             }
             named => {
                 // Removed or renamed under us. The chain goes on in a new file, so that the gap shows.
                 let (day, mut tail) = (head.day, head.tail.clone());
-                let name = head.name.clone();
+                let name = Arc::clone(&head.name);
                 if let Some(named) = named {
                     self.check_file(&name, &named)?;
                 }
                 if self.findings.iter().all(|(action, _)| *action != "audit.file_missing") {
-                    let metadata = Map::from_iter([("file".to_owned(), json!(name))]);
+                    let metadata = Map::from_iter([("file".to_owned(), json!(&*name))]);
                     self.findings.push(("audit.file_missing", metadata));
                 }
                 tail.foreign = false;
@@ -440,10 +464,11 @@ impl Journal {
         let found = tail::find(&*self.folder, &days, stat.size)?;
         self.head = Some(Head {
             day: *newest,
-            name,
+            name: name.into(),
             file,
             device: stat.device,
             inode: stat.inode,
+            owner: stat.owner,
             end: found.end,
             tail: found.tail,
         });
@@ -511,7 +536,7 @@ impl Journal {
         head.file.truncate(head.end).map_err(|e| AuditError::storage("cut the torn tail of", log, &e))?;
         let metadata = [
             ("bytes".to_owned(), json!(torn.len())),
-            ("file".to_owned(), json!(head.name)),
+            ("file".to_owned(), json!(&*head.name)),
             ("sha256".to_owned(), json!(crate::json::hex(&sha256(torn)))),
         ];
         self.findings.push(("audit.recovered", Map::from_iter(metadata)));

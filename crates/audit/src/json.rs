@@ -9,6 +9,15 @@ const MAX_DEPTH: usize = 32;
 /// Appends `text` as a JSON string, quotes included.
 pub(crate) fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        push_escaped(out, text);
+    }
+    out.push(b'"');
+}
+
+fn push_escaped(out: &mut Vec<u8>, text: &str) {
     for c in text.chars() {
         match c {
             '"' => out.extend_from_slice(b"\\\""),
@@ -30,17 +39,13 @@ pub(crate) fn push_string(out: &mut Vec<u8>, text: &str) {
             }
         }
     }
-    out.push(b'"');
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Appends bytes as lower-case hexadecimal.
 pub(crate) fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    for byte in bytes {
-        out.push(HEX[usize::from(byte >> 4)]);
-        out.push(HEX[usize::from(byte & 0xf)]);
-    }
+    out.extend(bytes.iter().flat_map(|byte| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 0xf)]]));
 }
 
 /// Bytes as lower-case hexadecimal text.

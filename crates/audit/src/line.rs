@@ -1,6 +1,8 @@
 //! One line of the log: how it is written, and what is read of it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -22,11 +24,11 @@ pub(crate) const VERSION: u64 = 1;
 
 /// A metadata object, already as JSON.
 #[derive(Clone, Debug)]
-pub(crate) struct Metadata(Vec<u8>);
+pub(crate) struct Metadata(Arc<[u8]>);
 
 impl Metadata {
     pub(crate) fn empty() -> Self {
-        Self(b"{}".to_vec())
+        Self(Arc::from(*b"{}"))
     }
     pub(crate) fn of(members: &[(&str, &str)]) -> Self {
         let mut out = vec![b'{'];
@@ -39,19 +41,19 @@ impl Metadata {
             push_string(&mut out, value);
         }
         out.push(b'}');
-        Self(out)
+        Self(out.into())
     }
     /// `None` when it nests too deeply.
     pub(crate) fn of_object(object: &serde_json::Map<String, serde_json::Value>) -> Option<Self> {
         let mut out = Vec::new();
-        push_object(&mut out, object).then_some(Self(out))
+        push_object(&mut out, object).then(|| Self(out.into()))
     }
     /// JSON that was read from a line of ours.
     pub(crate) fn of_stored(json: String) -> Self {
-        Self(json.into_bytes())
+        Self(json.into_bytes().into())
     }
     fn is_empty(&self) -> bool {
-        self.0 == b"{}"
+        *self.0 == *b"{}"
     }
 }
 
@@ -88,42 +90,72 @@ impl Body {
     }
 }
 
+/// Counts how often randomness was to be forgotten.
+static FORGOTTEN: AtomicU64 = AtomicU64::new(0);
+
+/// Lets no thread hand out ids from randomness that it drew before now. Called whenever a log is opened: a process
+/// that was forked has its parent's, and can write nothing before it has opened the log anew.
+pub(crate) fn forget_randomness() {
+    FORGOTTEN.fetch_add(1, Ordering::Relaxed);
+}
+
 /// A UUIDv7 of this millisecond.
 pub(crate) fn new_id(millis: u64) -> Uuid {
+    const IDS: usize = 64;
     /// Randomness of the system, some ids' worth at a time: a call for each would cost as much as the hash.
     struct Pool {
-        bytes: [u8; 10 * 16],
+        bytes: [[u8; 10]; IDS],
         used: usize,
-        process: u32,
+        forgotten: u64,
     }
     thread_local! {
         static POOL: std::cell::RefCell<Pool> =
-            const { std::cell::RefCell::new(Pool { bytes: [0; 160], used: 160, process: 0 }) };
+            const { std::cell::RefCell::new(Pool { bytes: [[0; 10]; IDS], used: IDS, forgotten: 0 }) };
     }
     POOL.with_borrow_mut(|pool| {
-        // A process that was forked must not hand out its parent's.
-        let process = std::process::id();
-        if pool.used == pool.bytes.len() || pool.process != process {
-            aws_lc_rs::rand::fill(&mut pool.bytes).expect("the system always has randomness");
-            (pool.used, pool.process) = (0, process);
+        let forgotten = FORGOTTEN.load(Ordering::Relaxed);
+        if pool.used == IDS || pool.forgotten != forgotten {
+            aws_lc_rs::rand::fill(pool.bytes.as_flattened_mut()).expect("the system always has randomness");
+            (pool.used, pool.forgotten) = (0, forgotten);
         }
-        let mut random = [0; 10];
-        random.copy_from_slice(&pool.bytes[pool.used..pool.used + 10]);
-        pool.used += 10;
+        let random = pool.bytes[pool.used];
+        pool.used += 1;
         uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
     })
 }
 
-/// A line ready but for what only the one who holds the lock knows: time, number and hash.
+/// A line ready but for what only the one who holds the lock knows: number, hash, and a time that is held back.
 #[derive(Debug)]
 pub(crate) struct Record {
     pub(crate) event: EventId,
     pub(crate) reading: Timestamp,
-    /// `"agent_id"` to `"v"`.
-    middle: Vec<u8>,
-    /// `"call_id"` to `"via"`.
-    end: Vec<u8>,
+    /// The span that it opens.
+    pub(crate) opens: Option<Arc<Body>>,
+    /// The line up to the value of `"seq"`, then `"call_id"` to `"via"`.
+    text: Vec<u8>,
+    /// Where the second part begins.
+    behind_seq: usize,
 }
+
+/// What a record says, borrowed from where it is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Said<'a> {
+    pub(crate) call: CallId,
+    pub(crate) source: &'static str,
+    pub(crate) via: &'a str,
+    pub(crate) attribution: &'a str,
+    pub(crate) agent: &'a str,
+    pub(crate) action: &'a str,
+    pub(crate) resource: &'a str,
+    pub(crate) metadata: &'a Metadata,
+}
+
+const EVENT_KEY: &[u8] = br#"{"event_id":""#;
+const TIME_KEY: &[u8] = br#"","timestamp":""#;
+/// Where the timestamp stands in every line of ours.
+const TIME_AT: usize = EVENT_KEY.len() + 36 + TIME_KEY.len();
+/// What the one who holds the lock adds: 20 digits, `wall`, `prev`.
+const ADDED: usize = 20 + 42 + crate::chain::PREV_SUFFIX;
 
 impl Record {
     pub(crate) fn new(
@@ -132,41 +164,75 @@ impl Record {
         error_type: Option<&'static str>,
         reading: Timestamp,
     ) -> Result<Self, AuditError> {
-        let mut middle = Vec::with_capacity(320);
-        middle.extend_from_slice(br#"","agent_id":"#);
-        push_string(&mut middle, &body.agent);
-        middle.extend_from_slice(br#","action":"#);
-        push_string(&mut middle, &body.action);
-        middle.extend_from_slice(br#","resource":"#);
-        push_string(&mut middle, &body.resource);
-        middle.extend_from_slice(br#","outcome":"#);
-        push_string(&mut middle, outcome);
-        middle.extend_from_slice(br#","attribution_type":"#);
-        push_string(&mut middle, &body.attribution);
-        middle.extend_from_slice(br#","metadata":"#);
-        match error_type {
+        let error_type = error_type
             // Only where the span's own metadata is empty: an A365 record's is exactly {server, tool}.
-            Some(name) if body.metadata.is_empty() => {
-                middle.extend_from_slice(&Metadata::of(&[("error_type", name)]).0);
-            }
-            _ => middle.extend_from_slice(&body.metadata.0),
-        }
-        middle.extend_from_slice(br#","v":"#);
-        push_number(&mut middle, VERSION);
-        middle.extend_from_slice(br#","seq":"#);
-        let mut end = Vec::with_capacity(96);
-        end.extend_from_slice(br#","call_id":""#);
-        end.extend_from_slice(body.call.0.hyphenated().encode_lower(&mut [0; 36]).as_bytes());
-        end.extend_from_slice(br#"","src":""#);
-        end.extend_from_slice(body.source.as_bytes());
-        end.extend_from_slice(br#"","via":"#);
-        push_string(&mut end, &body.via);
-        // 13 + 36 + 15 + 32 for the head, 20 digits, 42 for `wall`, the suffix.
-        let size = middle.len() + end.len() + 96 + 20 + 42 + crate::chain::PREV_SUFFIX;
+            .filter(|_| body.metadata.is_empty())
+            .map(|name| Metadata::of(&[("error_type", name)]));
+        let said = Said {
+            call: body.call,
+            source: body.source,
+            via: &body.via,
+            attribution: &body.attribution,
+            agent: &body.agent,
+            action: &body.action,
+            resource: &body.resource,
+            metadata: error_type.as_ref().unwrap_or(&body.metadata),
+        };
+        Self::saying(&said, outcome, reading)
+    }
+
+    pub(crate) fn saying(
+        said: &Said<'_>,
+        outcome: &str,
+        reading: Timestamp,
+    ) -> Result<Self, AuditError> {
+        let event = EventId(new_id(reading.as_millis()));
+        let mut text = Vec::with_capacity(
+            320 + said.agent.len() + said.action.len() + said.resource.len() + said.metadata.0.len(),
+        );
+        text.extend_from_slice(EVENT_KEY);
+        push_id(&mut text, event.0);
+        text.extend_from_slice(TIME_KEY);
+        reading.push_iso(&mut text);
+        text.extend_from_slice(br#"","agent_id":"#);
+        push_string(&mut text, said.agent);
+        text.extend_from_slice(br#","action":"#);
+        push_string(&mut text, said.action);
+        text.extend_from_slice(br#","resource":"#);
+        push_string(&mut text, said.resource);
+        text.extend_from_slice(br#","outcome":"#);
+        push_string(&mut text, outcome);
+        text.extend_from_slice(br#","attribution_type":"#);
+        push_string(&mut text, said.attribution);
+        text.extend_from_slice(br#","metadata":"#);
+        text.extend_from_slice(&said.metadata.0);
+        text.extend_from_slice(br#","v":"#);
+        push_number(&mut text, VERSION);
+        text.extend_from_slice(br#","seq":"#);
+        let behind_seq = text.len();
+        text.extend_from_slice(br#","call_id":""#);
+        push_id(&mut text, said.call.0);
+        text.extend_from_slice(br#"","src":""#);
+        text.extend_from_slice(said.source.as_bytes());
+        text.extend_from_slice(br#"","via":"#);
+        push_string(&mut text, said.via);
+        let size = text.len() + ADDED;
         if size > MAX_LINE {
             return Err(AuditError::TooLarge { part: "line", size, limit: MAX_LINE });
         }
-        Ok(Self { event: EventId(new_id(reading.as_millis())), reading, middle, end })
+        Ok(Self { event, reading, opens: None, text, behind_seq })
+    }
+
+    /// Names the span that it opens.
+    #[must_use]
+    pub(crate) fn opening(mut self, body: &Arc<Body>) -> Self {
+        self.opens = Some(Arc::clone(body));
+        self
+    }
+
+    /// The most bytes that its line can have.
+    pub(crate) fn size(&self) -> usize {
+        self.text.len() + ADDED
     }
 
     /// Appends the line without its LF.
@@ -178,13 +244,16 @@ impl Record {
         seq: u64,
         prev: &Hash,
     ) {
-        out.extend_from_slice(br#"{"event_id":""#);
-        out.extend_from_slice(self.event.0.hyphenated().encode_lower(&mut [0; 36]).as_bytes());
-        out.extend_from_slice(br#"","timestamp":""#);
-        time.push_iso(out);
-        out.extend_from_slice(&self.middle);
+        let (front, behind) = self.text.split_at(self.behind_seq);
+        if time == self.reading {
+            out.extend_from_slice(front);
+        } else {
+            out.extend_from_slice(&front[..TIME_AT]);
+            time.push_iso(out);
+            out.extend_from_slice(&front[TIME_AT + crate::time::ISO_LENGTH..]);
+        }
         push_number(out, seq);
-        out.extend_from_slice(&self.end);
+        out.extend_from_slice(behind);
         if let Some(wall) = wall {
             out.extend_from_slice(br#","wall":""#);
             wall.push_iso(out);
@@ -194,6 +263,10 @@ impl Record {
         push_hex(out, prev);
         out.extend_from_slice(br#""}"#);
     }
+}
+
+fn push_id(out: &mut Vec<u8>, id: Uuid) {
+    out.extend_from_slice(id.hyphenated().encode_lower(&mut [0; 36]).as_bytes());
 }
 
 /// What stands in a line, native or foreign. Unknown members are passed over; a known one that stands twice is an
@@ -371,7 +444,8 @@ mod tests {
         };
         let time = Timestamp::parse("2026-07-12T10:00:00.123456+00:00").unwrap();
         let mut record = Record::new(&body, "pending", Some("Ignored"), time).unwrap();
-        record.event = EventId(Uuid::from_u128(9));
+        record.text[EVENT_KEY.len()..EVENT_KEY.len() + 36]
+            .copy_from_slice(Uuid::from_u128(9).hyphenated().to_string().as_bytes());
         let mut line = Vec::new();
         record.push(&mut line, time, None, 3, &GENESIS);
         assert_eq!(

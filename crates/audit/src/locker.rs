@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::storage::FolderLock;
 
-/// How often a busy lock is tried again before a thread waits for it: a holder needs some tens of microseconds.
-const TRIES: u32 = 24;
+/// How long a busy lock is tried again before a thread waits for it: a holder needs some microseconds, and waking a
+/// thread takes longer than that.
+const PATIENCE: Duration = Duration::from_micros(200);
 
 #[derive(Debug)]
 pub(crate) struct Locker {
@@ -55,17 +56,23 @@ impl Locker {
         Self { inner: Arc::new(Inner { lock, state: Mutex::default(), changed: Condvar::new() }) }
     }
 
-    pub(crate) fn acquire(&self, deadline: Instant) -> Result<Held<'_>, NotLocked> {
-        for attempt in 0..TRIES {
-            match self.inner.lock.try_exclusive() {
-                Ok(true) => return Ok(Held { lock: &*self.inner.lock }),
-                Ok(false) if attempt % 4 == 3 => std::thread::yield_now(),
-                Ok(false) => std::hint::spin_loop(),
-                Err(error) => return Err(NotLocked::Io(error)),
+    pub(crate) fn acquire(&self, limit: Duration) -> Result<Held<'_>, NotLocked> {
+        let lock = &*self.inner.lock;
+        if !lock.try_exclusive().map_err(NotLocked::Io)? {
+            self.acquire_busy(limit)?;
+        }
+        Ok(Held { lock })
+    }
+
+    fn acquire_busy(&self, limit: Duration) -> Result<(), NotLocked> {
+        let begin = Instant::now();
+        while begin.elapsed() < PATIENCE.min(limit) {
+            std::thread::yield_now();
+            if self.inner.lock.try_exclusive().map_err(NotLocked::Io)? {
+                return Ok(());
             }
         }
-        self.wait(deadline)?;
-        Ok(Held { lock: &*self.inner.lock })
+        self.wait(begin + limit)
     }
 
     fn wait(&self, deadline: Instant) -> Result<(), NotLocked> {

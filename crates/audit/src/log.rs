@@ -8,7 +8,8 @@ use crate::background::Background;
 use crate::checkpoint::{Sealed, Sealer};
 use crate::data::DataDir;
 use crate::disk::{Access, DiskFolder};
-use crate::engine::{Engine, Until};
+use crate::commit::Until;
+use crate::engine::Engine;
 use crate::journal::Journal;
 use crate::line::{Body, Record, new_id};
 use crate::locker::Locker;
@@ -96,7 +97,7 @@ impl AuditLog {
     pub fn log_event(&self, entry: LogEntry) -> Result<EventId, AuditError> {
         let record = self.record_of(&entry)?;
         let event = record.event;
-        self.inner.engine.submit(record, Until::Durable, None)?;
+        self.inner.engine.submit(record, Until::Durable)?;
         Ok(event)
     }
 
@@ -171,8 +172,7 @@ impl AuditLog {
             AuditError::unattributed(action, resource, reason)
         })?;
         let reading = self.inner.engine.clock().now();
-        let body = entry.body(&who, CallId(new_id(reading.as_millis())))?;
-        Record::new(&body, entry.outcome(), None, reading)
+        entry.record(&who, CallId(new_id(reading.as_millis())), reading)
     }
 
     fn begin(&self, body: impl FnOnce(CallId) -> Body) -> Result<(Span, Recorded), AuditError> {
@@ -188,9 +188,9 @@ impl AuditLog {
         let reading = self.inner.engine.clock().now();
         let call_id = CallId(self.inner.engine.mark().put_on(new_id(reading.as_millis())));
         let body = Arc::new(body(call_id));
-        let record = Record::new(&body, "pending", None, reading)?;
+        let record = Record::new(&body, "pending", None, reading)?.opening(&body);
         let event_id = record.event;
-        self.inner.engine.submit(record, Until::Durable, Some(Arc::clone(&body)))?;
+        self.inner.engine.submit(record, Until::Durable)?;
         Ok((Span::new(self.clone(), body), Recorded { call_id, event_id }))
     }
 
@@ -208,7 +208,7 @@ impl AuditLog {
             _ => Until::Durable,
         };
         Record::new(body, outcome, error_type, engine.clock().now())
-            .and_then(|record| engine.submit(record, until, None))
+            .and_then(|record| engine.submit(record, until))
             .inspect_err(|error| engine.stop(error.clone()))
     }
 
@@ -287,7 +287,7 @@ impl AuditLog {
     ) -> Result<EventId, AuditError> {
         let record = Record::new(body, outcome, error_type, self.inner.engine.clock().now())?;
         let event = record.event;
-        self.inner.engine.submit(record, Until::Durable, None)?;
+        self.inner.engine.submit(record, Until::Durable)?;
         Ok(event)
     }
 

@@ -5,8 +5,8 @@ use entrabot_identity::{Action, Attribution, AttributionType};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::line::{Body, MAX_ACTION, MAX_OUTCOME, MAX_RESOURCE, Metadata};
-use crate::{AuditError, ServerName, ToolName};
+use crate::line::{Body, MAX_ACTION, MAX_OUTCOME, MAX_RESOURCE, Metadata, Record, Said};
+use crate::{AuditError, ServerName, Timestamp, ToolName};
 
 /// The id of one line of the log: a UUIDv7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -144,11 +144,12 @@ pub(crate) fn body_of_action(action: &Action, who: &Attribution, call: CallId) -
 #[derive(Clone, Debug)]
 pub struct LogEntry {
     source: Source,
-    action: String,
-    resource: String,
-    outcome: String,
+    action: Arc<str>,
+    resource: Arc<str>,
+    outcome: Arc<str>,
     attribution: AttributionType,
-    metadata: Map<String, Value>,
+    /// `None` when it nests too deeply.
+    metadata: Option<Metadata>,
 }
 
 impl LogEntry {
@@ -165,21 +166,20 @@ impl LogEntry {
     /// A sign-in that failed (`src` system): action `identity.sign_in`, with the stable name of the error.
     #[must_use]
     pub fn sign_in_failed(error_type: &'static str) -> Self {
-        let mut entry = Self::new(
+        let entry = Self::new(
             Source::System,
             "identity.sign_in",
             "identity.session",
             "failure",
             AttributionType::None,
         );
-        entry.metadata.insert("error_type".to_owned(), Value::from(error_type));
-        entry
+        Self { metadata: Some(Metadata::of(&[("error_type", error_type)])), ..entry }
     }
     /// Metadata: a JSON object's members.
     #[must_use]
     pub fn with_metadata(mut self, object: Map<String, Value>) -> Self {
         if self.source != Source::System {
-            self.metadata = object;
+            self.metadata = Metadata::of_object(&object);
         }
         self
     }
@@ -193,25 +193,21 @@ impl LogEntry {
     ) -> Self {
         Self {
             source,
-            action: action.to_owned(),
-            resource: resource.to_owned(),
-            outcome: outcome.to_owned(),
+            action: action.into(),
+            resource: resource.into(),
+            outcome: outcome.into(),
             attribution,
-            metadata: Map::new(),
+            metadata: Some(Metadata::empty()),
         }
     }
 
     pub(crate) fn attribution(&self) -> AttributionType {
         self.attribution
     }
-    pub(crate) fn outcome(&self) -> &str {
-        &self.outcome
-    }
-
     /// What an error may say of it: never its text, which may come from a tool's arguments.
     pub(crate) fn shown(&self) -> (String, String) {
         match self.source {
-            Source::System => (self.action.clone(), self.resource.clone()),
+            Source::System => (self.action.to_string(), self.resource.to_string()),
             Source::Cli => (escaped(&self.action), escaped(&self.resource)),
             _ => ("an event of the audit_log tool".to_owned(), "audit_log".to_owned()),
         }
@@ -236,18 +232,26 @@ impl LogEntry {
         Ok(())
     }
 
-    pub(crate) fn body(&self, who: &Attribution, call: CallId) -> Result<Arc<Body>, AuditError> {
-        Ok(Arc::new(Body {
+    pub(crate) fn record(
+        &self,
+        who: &Attribution,
+        call: CallId,
+        reading: Timestamp,
+    ) -> Result<Record, AuditError> {
+        let said = Said {
             call,
             source: self.source.as_str(),
-            via: who.via().as_str().into(),
-            attribution: who.kind().as_str().into(),
-            agent: who.agent_id().to_owned(),
-            action: self.action.clone(),
-            resource: self.resource.clone(),
-            metadata: Metadata::of_object(&self.metadata)
+            via: who.via().as_str(),
+            attribution: who.kind().as_str(),
+            agent: who.agent_id(),
+            action: &self.action,
+            resource: &self.resource,
+            metadata: self
+                .metadata
+                .as_ref()
                 .ok_or(AuditError::InvalidEntry { part: "metadata", reason: "it nests too deeply" })?,
-        }))
+        };
+        Record::saying(&said, &self.outcome, reading)
     }
 }
 

@@ -5,6 +5,8 @@ use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
+/// `2026-07-12T10:00:00.123456+00:00`
+pub(crate) const ISO_LENGTH: usize = 32;
 
 /// Microseconds since 1970-01-01T00:00:00 UTC, without leap seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,20 +52,20 @@ impl Timestamp {
         Self(self.0.saturating_sub(hours * 3_600_000_000))
     }
 
-    /// Appends `2026-07-12T10:00:00.123456+00:00`, as Python's `datetime.isoformat()` gives it.
+    /// Appends `2026-07-12T10:00:00.123456+00:00`, [`ISO_LENGTH`] bytes, as Python's `datetime.isoformat()` gives it.
     pub(crate) fn push_iso(self, out: &mut Vec<u8>) {
-        self.day().push(out);
+        let mut text = *b"0000-00-00T00:00:00.000000+00:00";
+        let (year, month, date) = self.day().civil();
         let micros = self.0.rem_euclid(MICROS_PER_DAY);
         let seconds = micros / 1_000_000;
-        out.push(b'T');
-        push_digits(out, seconds / 3600, 2);
-        out.push(b':');
-        push_digits(out, seconds / 60 % 60, 2);
-        out.push(b':');
-        push_digits(out, seconds % 60, 2);
-        out.push(b'.');
-        push_digits(out, micros % 1_000_000, 6);
-        out.extend_from_slice(b"+00:00");
+        put_digits(&mut text[..4], year);
+        put_digits(&mut text[5..7], month);
+        put_digits(&mut text[8..10], date);
+        put_digits(&mut text[11..13], seconds / 3600);
+        put_digits(&mut text[14..16], seconds / 60 % 60);
+        put_digits(&mut text[17..19], seconds % 60);
+        put_digits(&mut text[20..26], micros % 1_000_000);
+        out.extend_from_slice(&text);
     }
 
     /// Reads an RFC 3339 time: fraction of up to nine digits, `Z` or an offset. `:60` reads as the last microsecond
@@ -162,15 +164,6 @@ impl Day {
         (day.civil() == (year, month, date)).then_some(day)
     }
 
-    fn push(self, out: &mut Vec<u8>) {
-        let (year, month, date) = self.civil();
-        push_digits(out, year, 4);
-        out.push(b'-');
-        push_digits(out, month, 2);
-        out.push(b'-');
-        push_digits(out, date, 2);
-    }
-
     /// Year, month, day in the proleptic Gregorian calendar (Howard Hinnant, "chrono-compatible low-level date
     /// algorithms").
     fn civil(self) -> (i64, i64, i64) {
@@ -188,9 +181,8 @@ impl Day {
 
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = Vec::with_capacity(10);
-        self.push(&mut out);
-        f.write_str(&String::from_utf8_lossy(&out))
+        let (year, month, date) = self.civil();
+        write!(f, "{year:04}-{month:02}-{date:02}")
     }
 }
 
@@ -204,10 +196,11 @@ fn days_from_civil(year: i64, month: i64, date: i64) -> i64 {
     era * 146_097 + of_era - 719_468
 }
 
-fn push_digits(out: &mut Vec<u8>, number: i64, width: u32) {
-    for place in (0..width).rev() {
-        let digit = number / 10_i64.pow(place) % 10;
-        out.push(b'0' + u8::try_from(digit).expect("one decimal digit"));
+/// Fills the place with the number's last digits.
+fn put_digits(place: &mut [u8], mut number: i64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(number % 10).expect("one decimal digit");
+        number /= 10;
     }
 }
 
