@@ -7,8 +7,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::checkpoint::Sealer;
-use crate::data::DataDir;
 use crate::commit::Until;
+use crate::data::DataDir;
 use crate::engine::Engine;
 use crate::line::{Body, Record};
 use crate::owners::{self, Registered};

@@ -219,7 +219,7 @@ impl Sealer {
                                 && (anchor.root != progress.tree.root() || anchor.chain != progress.chain)
                         });
                 });
-                Ok(())
+                Ok(bytes)
             })
             .map_err(fail)?;
             if forked {
@@ -423,7 +423,7 @@ fn seqs_of(file: &dyn crate::storage::LogFile, size: u64) -> io::Result<Option<(
                 found = Some((found.map_or(first, |(first, _)| first), last));
             }
         }
-        Ok(())
+        Ok(bytes)
     })?;
     Ok(found)
 }

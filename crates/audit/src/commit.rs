@@ -386,10 +386,7 @@ impl<T: Target> GroupCommit<T> {
     }
 
     /// Runs a sync while no other runs. Its failure stops the log.
-    pub(crate) fn sync_alone(
-        &self,
-        sync: impl FnOnce() -> Result<(), AuditError>,
-    ) -> Result<(), AuditError> {
+    pub(crate) fn sync_alone(&self, sync: impl FnOnce() -> Result<(), AuditError>) -> Result<(), AuditError> {
         let _one_at_a_time = lock(&self.syncing);
         // First this: if the sync before failed, ours may report nothing at all.
         self.check_stopped()?;
@@ -495,7 +492,8 @@ impl<T: Target> Queue<T> {
 
     /// Whether the record was still here to be taken away.
     fn take_back(&mut self, place: &Place) -> bool {
-        let Some(at) = self.groups.iter().position(|waiting| Arc::ptr_eq(&waiting.group, &place.group)) else {
+        let Some(at) = self.groups.iter().position(|waiting| Arc::ptr_eq(&waiting.group, &place.group))
+        else {
             return false;
         };
         let waiting = &mut self.groups[at];
@@ -537,7 +535,12 @@ impl<R> Waiting<R> {
 }
 
 impl Group {
-    fn park<'a>(&self, mut state: MutexGuard<'a, State>, until: Until, left: Duration) -> MutexGuard<'a, State> {
+    fn park<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        until: Until,
+        left: Duration,
+    ) -> MutexGuard<'a, State> {
         let condvar = match until {
             Until::Written => &self.on_written,
             Until::Durable => &self.on_durable,

@@ -156,7 +156,7 @@ fn convert(stat: &rustix::fs::Stat) -> Stat {
         owner: stat.st_uid,
         mode: u32::from(stat.st_mode) & 0o7777,
         kind,
-        modified: i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec),
+        changed: i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec),
     }
 }
 

@@ -1,7 +1,6 @@
 //! Joins the pieces of a log in order: the chain across them, the numbering, the calls, and the checkpoints.
 
 use std::collections::{BTreeMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::chain::{GENESIS, Hash, extend};
 use crate::merkle::Frontier;
@@ -21,11 +20,9 @@ pub(crate) struct Examined {
     pub(crate) native: u64,
     pub(crate) foreign: u64,
     pub(crate) newer: u64,
-    events: HashSet<u64, BuildHasherDefault<Identity>>,
-    /// Ids whose short form was seen before: rare enough to look for in the files themselves.
-    pub(crate) suspects: Vec<u128>,
-    closed: HashSet<u64, BuildHasherDefault<Identity>>,
-    pub(crate) suspect_calls: Vec<u128>,
+    /// The short forms of all ids. Sorted at the end: much less work than to look each up as it comes.
+    events: Vec<u64>,
+    closed: Vec<u64>,
     pub(crate) open: BTreeMap<u128, OpenCall>,
 }
 
@@ -94,15 +91,32 @@ impl ChainState {
     }
 }
 
+pub(crate) const SECOND_OUTCOME: &str = "a second outcome for one call_id";
 const BROKEN: &str = "the chain breaks here: a line before this one was changed, removed, added or moved";
 
 impl Examined {
-    /// With room for about so many lines: a set that has to grow holds its content twice.
+    /// With room for about so many lines: a list that has to grow holds its content twice.
     pub(crate) fn with_room(lines: usize) -> Self {
-        let mut examined = Self::default();
-        examined.events.reserve(lines);
-        examined.closed.reserve(lines);
-        examined
+        Self { events: Vec::with_capacity(lines), closed: Vec::with_capacity(lines), ..Self::default() }
+    }
+
+    /// How many lines there were.
+    pub(crate) fn lines(&self) -> u64 {
+        self.native + self.foreign
+    }
+
+    /// Short forms that stand for more than one event, or more than one outcome: rare enough to look for in the files
+    /// themselves.
+    pub(crate) fn take_suspects(&mut self) -> (HashSet<u64>, HashSet<u64>) {
+        let mut events = std::mem::take(&mut self.events);
+        let mut calls = std::mem::take(&mut self.closed);
+        let (found, doubled_calls) = std::thread::scope(|scope| {
+            let spawned = std::thread::Builder::new().spawn_scoped(scope, || doubled(&mut events));
+            let doubled_calls = doubled(&mut calls);
+            (spawned.ok().and_then(|thread| thread.join().ok()), doubled_calls)
+        });
+        // Without a thread to spare it is done here.
+        (found.unwrap_or_else(|| doubled(&mut events)), doubled_calls)
     }
 
     /// Takes the next piece. `each` sees the chain and the tree after every line.
@@ -115,7 +129,15 @@ impl Examined {
         bytes: &[u8],
         mut each: impl FnMut(u64, &Hash, &Frontier) -> Result<(), String>,
     ) -> Result<(), (usize, String)> {
-        let fast = self.joins_plainly(piece);
+        if self.joins_plainly(piece) {
+            for (index, after) in piece.after.iter().enumerate() {
+                self.chain.hash = *after;
+                self.take(piece, index, &mut each)?;
+            }
+            self.chain.skippable.clear();
+            self.chain.shadow = None;
+            return Ok(());
+        }
         let mut start = 0;
         for (index, end) in memchr::memchr_iter(b'\n', bytes).enumerate() {
             let line = &bytes[start..end];
@@ -125,24 +147,25 @@ impl Examined {
             {
                 return Err((index, reason.to_owned()));
             }
-            let fact = &piece.facts[index];
-            if fast {
-                self.chain.hash = piece.after[index];
-            } else {
-                self.chain.step(line, fact.native.as_ref()).map_err(|reason| (index, reason.to_owned()))?;
-            }
-            self.count(fact).map_err(|reason| (index, reason.to_owned()))?;
-            if let Some(leaf) = piece.leaves.get(index) {
-                self.tree.push(*leaf);
-            }
-            each(self.native + self.foreign, &self.chain.hash, &self.tree)
-                .map_err(|reason| (index, reason))?;
-        }
-        if fast {
-            self.chain.skippable.clear();
-            self.chain.shadow = None;
+            let native = piece.facts[index].native.as_ref();
+            self.chain.step(line, native).map_err(|reason| (index, reason.to_owned()))?;
+            self.take(piece, index, &mut each)?;
         }
         Ok(())
+    }
+
+    /// Takes the next line, whose place in the chain is known.
+    fn take(
+        &mut self,
+        piece: &Piece,
+        index: usize,
+        each: &mut impl FnMut(u64, &Hash, &Frontier) -> Result<(), String>,
+    ) -> Result<(), (usize, String)> {
+        self.count(&piece.facts[index]).map_err(|reason| (index, reason.to_owned()))?;
+        if let Some(leaf) = piece.leaves.get(index) {
+            self.tree.push(*leaf);
+        }
+        each(self.lines(), &self.chain.hash, &self.tree).map_err(|reason| (index, reason))
     }
 
     /// Whether the piece's own hashes can be taken over: it begins with a native line that names the true hash, and
@@ -161,9 +184,7 @@ impl Examined {
     }
 
     fn count(&mut self, fact: &Fact) -> Result<(), &'static str> {
-        if !self.events.insert(short(fact.event)) {
-            self.suspects.push(fact.event);
-        }
+        self.events.push(short(fact.event));
         let Some(native) = &fact.native else {
             self.foreign += 1;
             return Ok(());
@@ -181,9 +202,6 @@ impl Examined {
         match &native.call {
             Call::Unknown => self.newer += u64::from(native.newer),
             Call::Opens { call, action } => {
-                if self.closed.contains(&short(*call)) {
-                    self.suspect_calls.push(*call);
-                }
                 let open = OpenCall { event: fact.event, action: action.clone(), time: native.time };
                 if self.open.insert(*call, open).is_some() {
                     return Err("a second pending line for one call_id");
@@ -191,11 +209,11 @@ impl Examined {
             }
             Call::Closes { call, needs_pending } => {
                 let was_open = self.open.remove(call).is_some();
-                if !self.closed.insert(short(*call)) {
-                    self.suspect_calls.push(*call);
-                } else if !was_open && *needs_pending {
-                    return Err("an outcome without its pending line");
+                if !was_open && *needs_pending {
+                    let second = self.closed.contains(&short(*call));
+                    return Err(if second { SECOND_OUTCOME } else { "an outcome without its pending line" });
                 }
+                self.closed.push(short(*call));
             }
         }
         Ok(())
@@ -203,26 +221,14 @@ impl Examined {
 }
 
 /// Eight bytes of an id: a million of them fit in a few mebibytes.
-fn short(id: u128) -> u64 {
+pub(crate) fn short(id: u128) -> u64 {
     let low = u64::try_from(id & u128::from(u64::MAX)).expect("masked to 64 bits");
     let high = u64::try_from(id >> 64).expect("shifted to 64 bits");
     low ^ high.rotate_left(32)
 }
 
-/// Ids are random already.
-#[derive(Default)]
-pub(crate) struct Identity(u64);
-
-impl Hasher for Identity {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
+/// What stands in the list more than once.
+fn doubled(list: &mut [u64]) -> HashSet<u64> {
+    list.sort_unstable();
+    list.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect()
 }

@@ -2,6 +2,7 @@
 //! moved aside. Everything here runs while the directory's lock is held, except where it says otherwise.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -369,30 +370,45 @@ impl Journal {
 
     /// Makes `head` the newest file and its tail the true end, whatever others did since the last look.
     fn refresh(&mut self) -> Result<(), Failed> {
-        if self.head.is_none() {
-            return Ok(self.open_cold()?);
+        let Some(head) = &self.head else { return Ok(self.open_cold()?) };
+        let fail = |path: &Path, error: io::Error| AuditError::storage("inspect", path, &error);
+        let folder = self.folder.stat_self().map_err(|e| fail(self.folder.path(), e))?;
+        let open = head.file.stat().map_err(|e| fail(&self.folder.file_path(&head.name), e))?;
+        // As long as the directory has not changed since its names were looked at, the open file is the one of that
+        // name and the newest one.
+        if self.listed == Some(folder.changed) && open.links == 1 && open.owner == head.owner {
+            return Ok(self.take_over(open.size)?);
         }
+        self.listed = None;
         self.check_head()?;
         self.follow_newer_days()?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let settled = i128::try_from(now.saturating_sub(LISTING_GRANULARITY).as_nanos()).unwrap_or(i128::MAX);
+        self.listed = (folder.changed < settled).then_some(folder.changed);
         Ok(())
+    }
+
+    /// The open file has this size now.
+    fn take_over(&mut self, size: u64) -> Result<(), AuditError> {
+        let head = self.head.as_ref().expect("the caller looked");
+        if size < head.end {
+            return self.shrunk(size);
+        }
+        self.catch_up(size)
     }
 
     fn check_head(&mut self) -> Result<(), AuditError> {
         let head = self.head.as_ref().expect("refresh looked");
-        let named = self.folder.stat(&head.name).map_err(|error| {
-            AuditError::storage("inspect", self.folder.file_path(&head.name), &error)
-        })?;
+        let named = self
+            .folder
+            .stat(&head.name)
+            .map_err(|error| AuditError::storage("inspect", self.folder.file_path(&head.name), &error))?;
         match named {
             // Our descriptor keeps the inode's number from being used again: what stands under the name is the open
             // file, and this one look says all about it.
             Some(named) if named.device == head.device && named.inode == head.inode => {
-                if named.links != 1 || named.owner != head.owner || named.kind != Kind::File {
-                    self.check_file(&head.name, &named)?;
-                }
-                if named.size < head.end {
-                    return self.shrunk(named.size);
-                }
-                self.catch_up(named.size)
+                self.check_file(&head.name, &named)?;
+                self.take_over(named.size)
             }
             named => {
                 // Removed or renamed under us. The chain goes on in a new file, so that the gap shows.
@@ -430,20 +446,12 @@ impl Journal {
     }
 
     fn follow_newer_days(&mut self) -> Result<(), AuditError> {
-        let stat =
-            self.folder.stat_self().map_err(|e| AuditError::storage("inspect", self.folder.path(), &e))?;
-        if self.listed == Some(stat.modified) {
-            return Ok(());
-        }
         let head_day = self.head.as_ref().expect("refresh looked").day;
         let newer: Vec<Day> = self.days()?.into_iter().filter(|day| *day > head_day).collect();
         for day in newer {
             let tail = self.head.as_ref().expect("refresh looked").tail.clone();
             self.open_day(day, Tail { last_time: None, ..tail })?;
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let settled = i128::try_from(now.saturating_sub(LISTING_GRANULARITY).as_nanos()).unwrap_or(i128::MAX);
-        self.listed = (stat.modified < settled).then_some(stat.modified);
         Ok(())
     }
 

@@ -181,11 +181,7 @@ impl Record {
         Self::saying(&said, outcome, reading)
     }
 
-    pub(crate) fn saying(
-        said: &Said<'_>,
-        outcome: &str,
-        reading: Timestamp,
-    ) -> Result<Self, AuditError> {
+    pub(crate) fn saying(said: &Said<'_>, outcome: &str, reading: Timestamp) -> Result<Self, AuditError> {
         let event = EventId(new_id(reading.as_millis()));
         let mut text = Vec::with_capacity(
             320 + said.agent.len() + said.action.len() + said.resource.len() + said.metadata.0.len(),
@@ -317,11 +313,11 @@ impl<'a> StoredLine<'a> {
             [0xef, 0xbb, 0xbf, ..] => return Err("a byte order mark"),
             _ => {}
         }
-        if memchr::memchr(0, line).is_some() {
-            return Err("a NUL byte in a line");
-        }
         if let Some(parsed) = Self::parse_plain(line) {
             return Ok(parsed);
+        }
+        if memchr::memchr(0, line).is_some() {
+            return Err("a NUL byte in a line");
         }
         let parsed: Self = serde_json::from_slice(line).map_err(|error| match error.classify() {
             serde_json::error::Category::Data => {
@@ -342,7 +338,9 @@ impl<'a> StoredLine<'a> {
     /// Reads a line exactly as [`Record::push`] writes it, with neither escapes nor anything but strings in its
     /// metadata. `None` for every other line, sound or not.
     fn parse_plain(line: &'a [u8]) -> Option<Self> {
-        if !line.is_ascii() || memchr::memchr(b'\\', line).is_some() {
+        // Without an early way out, so that many bytes are looked at in one step.
+        let plain = |byte: &u8| matches!(byte, b' '..=b'~') & (*byte != b'\\');
+        if !line.iter().fold(true, |all, byte| all & plain(byte)) {
             return None;
         }
         let mut rest = Rest(std::str::from_utf8(line).ok()?);
@@ -361,7 +359,7 @@ impl<'a> StoredLine<'a> {
         let via = rest.text(r#","via":""#)?;
         let wall = rest.text(r#","wall":""#);
         let prev = rest.text(r#","prev":""#)?;
-        if rest.0 != "}" || line.iter().any(|byte| *byte < 0x20) {
+        if rest.0 != "}" {
             return None;
         }
         Some(Self {

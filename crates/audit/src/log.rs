@@ -6,9 +6,9 @@ use entrabot_identity::{Action, ActionGate, Admitted, Attribute, Attribution, Ga
 
 use crate::background::Background;
 use crate::checkpoint::{Sealed, Sealer};
+use crate::commit::Until;
 use crate::data::DataDir;
 use crate::disk::{Access, DiskFolder};
-use crate::commit::Until;
 use crate::engine::Engine;
 use crate::journal::Journal;
 use crate::line::{Body, Record, new_id};

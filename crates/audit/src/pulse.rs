@@ -1,7 +1,7 @@
 //! Says when the next checkpoint is due.
 
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A checkpoint is due after so many records, or so long after the first.

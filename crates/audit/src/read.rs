@@ -188,7 +188,7 @@ pub(crate) fn query_folder(
                     return Err(Ended::Enough);
                 }
             }
-            Ok(())
+            Ok(bytes)
         });
         match walked {
             Ok(Walked::Whole { .. }) => {}
@@ -266,7 +266,7 @@ impl Follower {
             walk::<io::Error>(&*file.file, from, file.size, |offset, bytes| {
                 end = offset + bytes.len() as u64;
                 events.extend(lines_of(&bytes).filter_map(|line| StoredEvent::from_line(line).ok()));
-                Ok(())
+                Ok(bytes)
             })
             .map_err(|e| AuditError::storage("read", snapshot.folder.file_path(&file.name), &e))?;
             self.at = Some((file.day, end));

@@ -142,18 +142,20 @@ pub(crate) enum Walked {
     TooLong,
 }
 
-/// Hands out a file's whole lines in pieces, each with the offset it begins at, from `from` to `size`.
+/// Hands out a file's whole lines in pieces, each with the offset it begins at, from `from` to `size`. Takes back a
+/// buffer for the next piece, that one or another: fresh memory costs as much as the reading.
 pub(crate) fn walk<E: From<io::Error>>(
     file: &dyn LogFile,
     from: u64,
     size: u64,
-    mut each: impl FnMut(u64, Vec<u8>) -> Result<(), E>,
+    mut each: impl FnMut(u64, Vec<u8>) -> Result<Vec<u8>, E>,
 ) -> Result<Walked, E> {
     let mut done = from;
     let mut length = PIECE;
+    let mut buffer = Vec::new();
     while done < size {
         let most = usize::try_from(size - done).unwrap_or(usize::MAX).min(length);
-        let mut buffer = vec![0; most];
+        buffer.resize(most, 0);
         let filled = read_full(file, &mut buffer, done)?;
         buffer.truncate(filled);
         match memchr::memrchr(b'\n', &buffer) {
@@ -162,7 +164,7 @@ pub(crate) fn walk<E: From<io::Error>>(
                 let offset = done;
                 done += at as u64 + 1;
                 length = PIECE;
-                each(offset, buffer)?;
+                buffer = each(offset, buffer)?;
             }
             None if filled < most || done + filled as u64 >= size => break,
             None if length >= MAX_FOREIGN_LINE => return Ok(Walked::TooLong),

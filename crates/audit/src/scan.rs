@@ -59,9 +59,12 @@ pub(crate) enum Call {
     },
 }
 
-/// Reads whole lines of the file of `day`.
-pub(crate) fn scan(bytes: &[u8], day: Day, with_leaves: bool) -> Piece {
-    let mut piece = Piece { linked: true, ..Piece::default() };
+/// Reads whole lines of the file of `day` into `piece`, whose memory is used again.
+pub(crate) fn scan(piece: &mut Piece, bytes: &[u8], day: Day, with_leaves: bool) {
+    piece.facts.clear();
+    piece.leaves.clear();
+    piece.after.clear();
+    (piece.first_native, piece.linked, piece.broken) = (None, true, None);
     let mut date = String::new();
     std::fmt::Write::write_fmt(&mut date, format_args!("{day}")).expect("a string takes everything");
     let mut hash: Option<Hash> = None;
@@ -73,7 +76,7 @@ pub(crate) fn scan(bytes: &[u8], day: Day, with_leaves: bool) -> Piece {
             Ok(fact) => fact,
             Err(reason) => {
                 piece.broken = Some((index, reason));
-                return piece;
+                return;
             }
         };
         if let Some(native) = &fact.native {
@@ -94,7 +97,6 @@ pub(crate) fn scan(bytes: &[u8], day: Day, with_leaves: bool) -> Piece {
         }
         piece.facts.push(fact);
     }
-    piece
 }
 
 fn fact(line: &[u8], date: &str) -> Result<Fact, &'static str> {

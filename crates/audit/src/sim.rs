@@ -172,7 +172,7 @@ fn stat_of(state: &State, number: usize) -> Stat {
         owner: rustix::process::geteuid().as_raw(),
         mode: 0o600,
         kind,
-        modified: state.changes,
+        changed: state.changes,
     }
 }
 
@@ -211,6 +211,7 @@ impl Folder for SimFolder {
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.sim.act(|state| {
             state.files.push(Content { now: bytes.to_vec(), synced: bytes.to_vec() });
+            state.changes += 1;
             let number = state.files.len() - 1;
             state.folders[self.number].now.insert(name.to_owned(), number);
             Ok(())
@@ -219,6 +220,7 @@ impl Folder for SimFolder {
     }
     fn remove(&self, name: &str) -> io::Result<()> {
         self.sim.act(|state| {
+            state.changes += 1;
             state.folders[self.number].now.remove(name);
             Ok(())
         })

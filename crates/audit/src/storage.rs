@@ -24,8 +24,8 @@ pub(crate) struct Stat {
     pub(crate) owner: u32,
     pub(crate) mode: u32,
     pub(crate) kind: Kind,
-    /// Nanoseconds since the epoch.
-    pub(crate) modified: i128,
+    /// The time of change (`ctime`, which nobody can set), in nanoseconds since the epoch.
+    pub(crate) changed: i128,
 }
 
 /// A directory held open by its descriptor: it stays the same one whatever happens to its name.

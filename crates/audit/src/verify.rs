@@ -1,3 +1,4 @@
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -10,10 +11,10 @@ use crate::AuditError;
 use crate::chain::Hash;
 use crate::data::DataDir;
 use crate::evidence::{Evidence, Trusted, Unweighed, anchor_knows};
-use crate::examine::Examined;
+use crate::examine::{Examined, SECOND_OUTCOME, short};
 use crate::owners;
 use crate::reader::{DayFile, Snapshot, Walked, open_folder, walk};
-use crate::scan::{Piece, scan};
+use crate::scan::{Call, Native, Piece, scan};
 use crate::storage::Folder;
 use crate::time::Day;
 
@@ -236,7 +237,19 @@ struct Verification {
 struct Job {
     bytes: Vec<u8>,
     day: Day,
+    /// Memory to be used again.
+    piece: Piece,
     reply: mpsc::SyncSender<(Vec<u8>, Piece)>,
+}
+
+/// Pieces of one file that are read, in order.
+#[derive(Default)]
+struct UnderWay {
+    answers: VecDeque<mpsc::Receiver<(Vec<u8>, Piece)>>,
+    /// Memory of pieces that were joined.
+    spare: Vec<(Vec<u8>, Piece)>,
+    /// How many lines of the file were joined.
+    line: u64,
 }
 
 /// Why reading ended.
@@ -277,11 +290,17 @@ impl Verification {
         }
     }
 
+    /// Whether anything says what the tree's root has to be.
+    fn needs_tree(&self) -> bool {
+        !self.evidence.expected.is_empty()
+    }
+
     fn read(&mut self, snapshot: &Snapshot, options: &VerifyOptions) -> Result<(), AuditError> {
         let total: u64 = snapshot.files.iter().map(|file| file.size).sum();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         // A small log is read before a thread has started.
         let threads = if total < 256 * 1024 { 0 } else { options.threads.unwrap_or(cores.min(4)) };
+        let leaves = self.needs_tree();
         let (jobs, queue) = mpsc::sync_channel::<Job>(threads.max(1));
         let queue = Mutex::new(queue);
         std::thread::scope(|scope| {
@@ -289,8 +308,8 @@ impl Verification {
                 let spawned = std::thread::Builder::new().spawn_scoped(scope, || {
                     loop {
                         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                        let Ok(Job { bytes, day, reply }) = job else { return };
-                        let piece = scan(&bytes, day, true);
+                        let Ok(Job { bytes, day, mut piece, reply }) = job else { return };
+                        scan(&mut piece, &bytes, day, leaves);
                         // Nobody listens once an error was found.
                         let _unheard = reply.send((bytes, piece));
                     }
@@ -321,26 +340,31 @@ impl Verification {
         jobs: &mpsc::SyncSender<Job>,
     ) -> io::Result<bool> {
         self.examined.begin_file();
-        let mut line = 0;
-        let mut under_way = std::collections::VecDeque::new();
+        let leaves = self.needs_tree();
+        let mut under_way = UnderWay::default();
         let walked = walk::<Ended>(&*file.file, 0, file.size, |_offset, bytes| {
-            if threads == 0 {
-                let piece = scan(&bytes, file.day, true);
-                return self.join(file, &mut line, &bytes, &piece);
+            if threads == 0 || under_way.answers.len() > threads {
+                self.join_next(file, &mut under_way)?;
             }
-            if under_way.len() > threads {
-                self.join_next(file, &mut line, &mut under_way)?;
+            let (buffer, mut piece) = under_way.spare.pop().unwrap_or_default();
+            if threads == 0 {
+                scan(&mut piece, &bytes, file.day, leaves);
+                self.join(file, &mut under_way.line, &bytes, &piece)?;
+                under_way.spare.push((buffer, piece));
+                return Ok(bytes);
             }
             let (reply, answer) = mpsc::sync_channel(1);
-            under_way.push_back(answer);
-            jobs.send(Job { bytes, day: file.day, reply }).map_err(|_| Ended::Found)
+            under_way.answers.push_back(answer);
+            jobs.send(Job { bytes, day: file.day, piece, reply }).map_err(|_| Ended::Found)?;
+            Ok(buffer)
         });
         let walked = walked.and_then(|walked| {
-            while !under_way.is_empty() {
-                self.join_next(file, &mut line, &mut under_way)?;
+            while !under_way.answers.is_empty() {
+                self.join_next(file, &mut under_way)?;
             }
             Ok(walked)
         });
+        let line = under_way.line;
         match walked {
             Ok(Walked::Whole { torn: 0 }) => {}
             Ok(Walked::Whole { torn }) if newest => self.report.torn_tail_bytes = torn,
@@ -357,16 +381,13 @@ impl Verification {
         Ok(self.report.first_error.is_none())
     }
 
-    fn join_next(
-        &mut self,
-        file: &DayFile,
-        line: &mut u64,
-        under_way: &mut std::collections::VecDeque<mpsc::Receiver<(Vec<u8>, Piece)>>,
-    ) -> Result<(), Ended> {
-        let Some(answer) = under_way.pop_front() else { return Ok(()) };
+    fn join_next(&mut self, file: &DayFile, under_way: &mut UnderWay) -> Result<(), Ended> {
+        let Some(answer) = under_way.answers.pop_front() else { return Ok(()) };
         let (bytes, piece) =
             answer.recv().map_err(|_| Ended::Io(io::Error::other("a reading thread ended")))?;
-        self.join(file, line, &bytes, &piece)
+        self.join(file, &mut under_way.line, &bytes, &piece)?;
+        under_way.spare.push((bytes, piece));
+        Ok(())
     }
 
     fn join(&mut self, file: &DayFile, line: &mut u64, bytes: &[u8], piece: &Piece) -> Result<(), Ended> {
@@ -398,7 +419,7 @@ impl Verification {
 
     /// What the lines together have to agree with.
     fn compare(&mut self, snapshot: &Snapshot) {
-        let lines = self.examined.tree.size();
+        let lines = self.examined.lines();
         // A checkpoint or anchor of nothing agrees with everything.
         let missing = self.evidence.expected.iter().rev().find(|expected| expected.size > lines);
         if let Some(missing) = missing {
@@ -433,42 +454,40 @@ impl Verification {
 
     /// Ids whose short forms met: are the ids themselves the same?
     fn look_twice(&mut self, snapshot: &Snapshot) -> Result<(), AuditError> {
-        let events: Vec<u128> = std::mem::take(&mut self.examined.suspects);
-        let calls: Vec<u128> = std::mem::take(&mut self.examined.suspect_calls);
+        let (events, calls) = self.examined.take_suspects();
         if events.is_empty() && calls.is_empty() {
             return Ok(());
         }
-        let mut seen_events: Vec<(u128, bool)> = Vec::new();
-        let mut seen_calls: Vec<u128> = Vec::new();
+        let mut seen_events: HashMap<u128, bool> = HashMap::new();
+        let mut seen_calls: HashSet<u128> = HashSet::new();
         let mut doubled_foreign = 0_u64;
+        let mut piece = Piece::default();
         for file in &snapshot.files {
             let mut line = 0;
             let walked = walk::<Ended>(&*file.file, 0, file.size, |_offset, bytes| {
-                for fact in &scan(&bytes, file.day, false).facts {
+                scan(&mut piece, &bytes, file.day, false);
+                for fact in &piece.facts {
                     line += 1;
-                    if events.contains(&fact.event) {
+                    if events.contains(&short(fact.event)) {
                         let native = fact.native.is_some();
-                        match seen_events.iter().find(|(id, _)| *id == fact.event) {
-                            Some((_, false)) if !native => doubled_foreign += 1,
+                        match seen_events.insert(fact.event, native) {
+                            None => {}
+                            Some(false) if !native => doubled_foreign += 1,
                             Some(_) => {
                                 self.fail(&file.name, line, "an event_id that was used before");
                                 return Err(Ended::Found);
                             }
-                            None => seen_events.push((fact.event, native)),
                         }
                     }
-                    if let Some(crate::scan::Native { call: crate::scan::Call::Closes { call, .. }, .. }) =
-                        &fact.native
-                        && calls.contains(call)
+                    if let Some(Native { call: Call::Closes { call, .. }, .. }) = &fact.native
+                        && calls.contains(&short(*call))
+                        && !seen_calls.insert(*call)
                     {
-                        if seen_calls.contains(call) {
-                            self.fail(&file.name, line, "a second outcome for one call_id");
-                            return Err(Ended::Found);
-                        }
-                        seen_calls.push(*call);
+                        self.fail(&file.name, line, SECOND_OUTCOME);
+                        return Err(Ended::Found);
                     }
                 }
-                Ok(())
+                Ok(bytes)
             });
             match walked {
                 Ok(_) => {}
