@@ -6,7 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// The packages, pinned: what the captured wire forms were made with.
-const PACKAGES: &[&str] = &["msal==1.39.0", "python-docx==1.2.0"];
+const PACKAGES: &[&str] = &[
+    "msal==1.39.0",
+    "python-docx==1.2.0",
+    "ocsf-json-schema==1.2.0",
+    "jsonschema==4.25.1",
+    "aat-mcp==0.1.0",
+];
 
 const MSAL_NODE: &str = "@azure/msal-node@7.2.3";
 

@@ -132,6 +132,11 @@ impl StoredEvent {
     }
 }
 
+/// Server and tool of a Work IQ call, by its action.
+pub(crate) fn work_iq(action: &str) -> Option<(&str, &str)> {
+    action.strip_prefix("a365.")?.split_once('.')
+}
+
 /// Text in which nothing can steer a terminal: escapes as in JSON, without the quotes.
 pub(crate) fn shown(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len() + 2);
@@ -168,5 +173,15 @@ impl StoredEvent {
         }
         serde_json::from_str::<Metadata<'_>>(&self.json)
             .map_or_else(|_| "{}".to_owned(), |m| m.metadata.get().to_owned())
+    }
+
+    /// The stable name of the error that a failure met, where the record has room for it.
+    #[must_use]
+    pub fn error_type(&self) -> Option<String> {
+        #[derive(serde::Deserialize)]
+        struct Failed {
+            error_type: Option<String>,
+        }
+        serde_json::from_str::<Failed>(&self.metadata_json()).ok()?.error_type
     }
 }

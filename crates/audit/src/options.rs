@@ -67,6 +67,12 @@ impl AuditOptions {
         self
     }
 
+    /// Where that key is.
+    #[must_use]
+    pub fn signing(&self) -> &SigningPolicy {
+        &self.signing
+    }
+
     /// Refuses permits while the log cannot be sealed, instead of going on with the chain alone.
     #[must_use]
     pub fn require_seal(mut self) -> Self {

@@ -41,6 +41,11 @@ pub enum SigningPolicy {
 }
 
 impl SigningPolicy {
+    /// The key in force, for something other than a checkpoint. Never makes one.
+    pub(crate) fn signer(&self) -> Result<Arc<dyn CheckpointSigner>, AuditError> {
+        Ok(load(self, true)?.current)
+    }
+
     pub(crate) fn is_off(&self) -> bool {
         matches!(self, Self::Off)
     }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Makes a directory with mode 0700, and its parents. One that is there is tightened.
 pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
@@ -42,28 +42,61 @@ pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     Ok(file)
 }
 
-/// Replaces a file as a whole and durably: a reader sees the old text or the new one. A file that is there keeps its
-/// mode, a new one gets 0600; a link is followed, and what it leads to is replaced.
+/// Replaces a file as a whole and durably; see [`Replacement`].
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let directory = match target.parent() {
+    let mut replacement = Replacement::of(path)?;
+    replacement.write_all(bytes)?;
+    replacement.put()
+}
+
+/// The new text of a file, beside it until it is put in its place: a reader sees the old text or the new one. A file
+/// that is there keeps its mode, a new one gets 0600; a link is followed, and what it leads to is replaced. Dropped, it
+/// leaves nothing behind.
+pub(crate) struct Replacement {
+    file: io::BufWriter<tempfile::NamedTempFile>,
+    target: PathBuf,
+}
+
+impl Replacement {
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let file = tempfile::NamedTempFile::new_in(directory_of(&target))?;
+        match fs::metadata(&target) {
+            Ok(metadata) if metadata.is_file() => file.as_file().set_permissions(metadata.permissions())?,
+            Ok(_) => return Err(io::Error::other("not a plain file")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Self { file: io::BufWriter::new(file), target })
+    }
+
+    /// Puts it in its place.
+    pub(crate) fn put(self) -> io::Result<()> {
+        let Self { file, target } = self;
+        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.as_file().sync_all()?;
+        file.persist(&target)?;
+        // The name itself is durable only when its directory is.
+        #[cfg(unix)]
+        File::open(directory_of(&target))?.sync_all()?;
+        Ok(())
+    }
+}
+
+impl io::Write for Replacement {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    };
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    match fs::metadata(&target) {
-        Ok(metadata) if metadata.is_file() => file.as_file().set_permissions(metadata.permissions())?,
-        Ok(_) => return Err(io::Error::other("not a plain file")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
     }
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(&target)?;
-    // The name itself is durable only when its directory is.
-    #[cfg(unix)]
-    File::open(directory)?.sync_all()?;
-    Ok(())
 }
 
 /// Whether both describe one file.

@@ -20,6 +20,11 @@ pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
         .map_err(|error| Failure::io("write to stdout", &error))
 }
 
+/// Stdout for much text; what is written is there once it is flushed.
+pub(crate) fn stream() -> impl Write {
+    io::BufWriter::new(io::stdout().lock())
+}
+
 /// One JSON value on a line of stdout.
 pub(crate) fn json(value: &Value) -> Result<(), Failure> {
     line(&value.to_string())

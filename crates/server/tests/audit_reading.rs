@@ -61,3 +61,52 @@ fn the_report_refuses_to_replace_what_is_no_file_and_a_missing_log() {
     }
     assert!(!home.path("x").exists());
 }
+
+#[test]
+fn the_log_is_exported_in_every_format_to_stdout_or_to_a_private_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = home_with_a_log();
+    for (format, lines, holds) in [
+        ("jsonl", 3, "\"action\":\"test.act\""),
+        ("otlp-json", 1, "\"resourceLogs\""),
+        ("ocsf", 3, "\"class_uid\":6003"),
+        ("aat", 5, "\"sig_alg\":\"ES256\""),
+    ] {
+        let text = home.run(&["audit", "export", "--format", format]).expect(0).text();
+        assert_eq!(text.lines().count(), lines, "{format}: {text}");
+        assert!(text.contains(holds), "{format}: {text}");
+        let file = home.path(format);
+        let arguments =
+            ["audit", "export", "--format", format, "-o", format, "--outcome", "failure", "--json"];
+        let answer = home.run(&arguments).expect(0).json();
+        let written = fs::read_to_string(&file).unwrap();
+        assert_eq!(answer["lines"], written.lines().count(), "{format}");
+        assert!(written.lines().count() < lines || format == "otlp-json", "{format}: {written}");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}
+
+#[test]
+fn a_checkpoint_is_the_signed_note_whole_and_there_is_none_of_a_part() {
+    let home = home_with_a_log();
+    let note = home.run(&["audit", "export", "--format", "checkpoint"]).expect(0).text();
+    assert!(
+        note.starts_with("entrabot.audit/") && note.contains("\n3\n") && note.contains("\n\n\u{2014} "),
+        "{note}"
+    );
+    home.run(&["audit", "export", "--format", "checkpoint", "--agent", AGENT]).expect(2);
+    fs::create_dir(home.path("bare")).unwrap();
+    let finished = home.run(&["audit", "export", "--format", "checkpoint", "--dir", "bare"]).expect(1);
+    assert!(finished.stderr.contains("hint: "), "{finished:?}");
+}
+
+#[test]
+fn an_export_that_fails_leaves_no_file_behind() {
+    let mut home = home_with_a_log();
+    home.set("ENTRABOT_AUDIT_SIGNING", "off");
+    home.run(&["audit", "export", "--format", "aat", "-o", "trail"]).expect(2);
+    assert!(!home.path("trail").exists());
+    let left: Vec<_> =
+        fs::read_dir(home.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().starts_with(".tmp")), "{left:?}");
+}

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use serde::Deserialize;
-
 use super::durations::Durations;
 use super::timeline::{Mark, Timeline};
 use crate::{Source, StoredEvent, Timestamp};
@@ -290,16 +288,8 @@ fn end_of(event: &StoredEvent) -> End {
     match event.outcome() {
         "success" => End::Success,
         _ if event.source() == Some(Source::System.as_str()) => End::ClosedAfterwards,
-        _ => End::Failure(error_type(event)),
+        _ => End::Failure(event.error_type()),
     }
-}
-
-fn error_type(event: &StoredEvent) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Failed {
-        error_type: Option<String>,
-    }
-    serde_json::from_str::<Failed>(&event.metadata_json()).ok()?.error_type
 }
 
 /// Keeps the later of two times. In our own lines all have one form, so their order is that of their text.

@@ -1,6 +1,6 @@
 //! How numbers, times and text from the log stand on the page.
 
-use crate::event::shown;
+use crate::event::{shown, work_iq};
 
 /// Longest text from the log that is shown whole.
 const MAX_TEXT: usize = 160;
@@ -68,7 +68,7 @@ pub(crate) fn duration(micros: u64) -> String {
 
 /// A Work IQ action as tool and server, any other as itself.
 pub(crate) fn tool(action: &str) -> (String, Option<String>) {
-    match action.strip_prefix("a365.").and_then(|rest| rest.split_once('.')) {
+    match work_iq(action) {
         Some((server, tool)) => (from_log(tool), Some(from_log(server))),
         None => (from_log(action), None),
     }

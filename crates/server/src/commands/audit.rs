@@ -1,5 +1,6 @@
 //! `entrabot audit`: the log from the shell. Scripts and auditors rely on its contract.
 
+mod export;
 mod filter;
 mod report;
 
@@ -13,6 +14,7 @@ use entrabot_audit::{AuditError, AuditLog, Follower, LogEntry, Sealed, Seen, Sto
 use entrabot_identity::{AttributionType, Config};
 use serde_json::{Map, Value, json};
 
+use self::export::ExportArgs;
 use self::filter::Filter;
 use self::report::ReportArgs;
 use super::{NO, YES};
@@ -56,6 +58,11 @@ pub(crate) enum AuditCommand {
     },
     /// Find records
     Query(QueryArgs),
+    /// Write the log in another format: for a SIEM, a collector, an auditor
+    #[command(
+        after_help = "Examples:\n  entrabot audit export --format ocsf --since 2026-07-01T00:00:00Z -o events.jsonl\n  entrabot audit export --format checkpoint -o checkpoint.txt"
+    )]
+    Export(ExportArgs),
     /// Write a page for a person: who acted, when, what failed, how far the log can be trusted
     #[command(
         after_help = "Example:\n  entrabot audit report --html report.html --since 2026-07-01T00:00:00Z"
@@ -131,6 +138,7 @@ pub(crate) fn run(command: AuditCommand, json: bool) -> Result<u8, Failure> {
         AuditCommand::Tail { lines, follow, dir } => tail(&dir.path()?, lines, follow, json),
         AuditCommand::Verify { dir, strict, vkey } => verify(&dir, strict, vkey.as_deref(), json),
         AuditCommand::Query(args) => query(&args, json),
+        AuditCommand::Export(args) => export::run(&args, json),
         AuditCommand::Report(args) => report::run(&args, json),
         AuditCommand::Status { dir } => status(&dir, json),
         AuditCommand::Checkpoint => checkpoint(json),

@@ -42,6 +42,13 @@ pub(crate) struct WholeCalls {
 }
 
 impl Filter {
+    /// Whether every record is wanted.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self { whole: WholeCalls { since, until, action, agent }, outcome, call_id, event_id, source } =
+            self;
+        [since, until, action, agent, outcome, call_id, event_id, source].iter().all(|term| term.is_none())
+    }
+
     /// # Errors
     /// A time is none.
     pub(crate) fn query(&self) -> Result<Query, Failure> {
