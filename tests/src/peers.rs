@@ -12,6 +12,8 @@ const PACKAGES: &[&str] = &[
     "ocsf-json-schema==1.2.0",
     "jsonschema==4.25.1",
     "aat-mcp==0.1.0",
+    "keyring==25.7.0",
+    "secretstorage==3.5.0",
 ];
 
 const MSAL_NODE: &str = "@azure/msal-node@7.2.3";

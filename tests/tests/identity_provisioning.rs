@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use entrabot_audit::{AuditLog, AuditOptions};
 use entrabot_identity::{
     Attribute, AttributionChain, AttributionType, BlueprintChoice, CertificateStatus, Config, Desired,
-    Diagnose, Egress, KeystoreSigner, ObjectId, Preflight, Provisioner, Resource, Session, Teardown,
-    TokenExchange, TokenSource,
+    Diagnose, Egress, GrantResource, KeystoreSigner, ObjectId, Preflight, Provisioner, Resource, Session,
+    Teardown, TokenExchange, TokenSource,
 };
 use entrabot_keystore::private_keyring::{Mode, PrivateKeyring};
 use entrabot_keystore::{CertificateThumbprint, EntryName, SecretBytes};
@@ -494,11 +494,18 @@ async fn act(what: &str) -> Result<Value, Box<dyn Diagnose>> {
                 "the last one stays"
             );
             let new = ["Calendars.Read", "Mail.Read"];
-            let new = provisioner.grant_scopes(&new, &lock, gate.clone()).await.map_err(boxed)?;
+            let new = provisioner
+                .grant_scopes(&GrantResource::Graph, &new, &lock, gate.clone())
+                .await
+                .map_err(boxed)?;
             let gone = ["Calendars.Read", "Mail.Send"];
-            let mut first = provisioner.revoke_scopes(&gone, &lock, gate.clone()).await.map_err(boxed)?;
+            let mut first = provisioner
+                .revoke_scopes(&GrantResource::Graph, &gone, &lock, gate.clone())
+                .await
+                .map_err(boxed)?;
             first.sort_unstable();
-            let second = provisioner.revoke_scopes(&gone, &lock, gate).await.map_err(boxed)?;
+            let second =
+                provisioner.revoke_scopes(&GrantResource::Graph, &gone, &lock, gate).await.map_err(boxed)?;
             let signer = Arc::new(KeystoreSigner::from_config(&config).map_err(boxed)?);
             let tokens = TokenExchange::from_config(&config, signer, &egress).map_err(boxed)?;
             let preflight = Preflight::new(&config, tokens, &egress);

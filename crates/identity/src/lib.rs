@@ -26,9 +26,10 @@ pub use graph::{CertificateStatus, GraphError, Preflight, Sponsor, Sponsors, Spo
 pub use ids::{AgentId, AgentUserId, BlueprintAppId, ClientId, InvalidId, ObjectId, TenantId};
 #[cfg(feature = "provisioning")]
 pub use provisioning::{
-    BlueprintChoice, Change, Desired, HeldCertificate, HeldGrant, InvalidDesired, Plan, Progress,
-    Provisioned, Provisioner, ProvisioningError, ProvisioningLock, Remains, Rotated,
-    Step as ProvisioningStep, StepKind, Teardown, TeardownPlan,
+    BlueprintChoice, Change, Desired, Fate, FoundThing, GrantResource, HeldCertificate, HeldGrant,
+    InvalidDesired, MigrationError, MigrationPlan, Plan, Progress, Provisioned, Provisioner,
+    ProvisioningError, ProvisioningLock, Remains, Rotated, Step as ProvisioningStep, StepKind, Teardown,
+    TeardownPlan,
 };
 pub use session::{
     Human, InvalidTransitionError, Session, SessionChange, SessionError, SessionSnapshot, SessionState,

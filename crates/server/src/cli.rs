@@ -55,6 +55,8 @@ enum Command {
     Provision(commands::provision::ProvisionArgs),
     /// Remove the agent; the audit log stays
     Teardown(commands::provision::TeardownArgs),
+    /// Take over from an installation of the Python original, which stays as it is
+    Migrate(commands::migrate::MigrateArgs),
     /// The blueprint's certificates
     #[command(subcommand)]
     Cert(commands::provision::CertCommand),
@@ -186,6 +188,7 @@ impl Cli {
             Command::Audit(command) => commands::audit::run(command, json),
             Command::Provision(args) => commands::provision::provision(args, json),
             Command::Teardown(args) => commands::provision::teardown(args, json),
+            Command::Migrate(args) => commands::migrate::migrate(&args, json),
             Command::Cert(command) => commands::provision::cert(&command, json),
             Command::Sponsors(command) => commands::access::sponsors(&command, json),
             Command::Grants(command) => commands::access::grants(&command, json),

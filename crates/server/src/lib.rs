@@ -4,6 +4,7 @@
 //! the tools behind it, so that a conformance suite can put its own there.
 #![forbid(unsafe_code)]
 
+mod certificate;
 mod cli;
 mod commands;
 mod compose;

@@ -10,6 +10,7 @@ use rmcp::ServiceExt;
 use rmcp::service::{QuitReason, ServerInitializeError};
 use tokio_util::sync::CancellationToken;
 
+use crate::certificate;
 use crate::compose::Parts;
 use crate::failure::Failure;
 use crate::http::{self, HttpOptions};
@@ -82,6 +83,7 @@ fn run(config: Config, serve: impl AsyncFnOnce(&Serving) -> Result<(), Failure>)
         tokio::spawn(stop_at_signals(serving.stop.clone()));
         parts.sign_in().start();
         open_audit_early(&parts);
+        certificate::watch(&parts);
         let result = serve(&serving).await;
         if !serving.in_flight.none(CLOSING).await {
             tracing::warn!("a call did not stop in time; its span is left open");

@@ -37,7 +37,7 @@ const WORK_IQ_SCOPES: &str = "McpServers.Word.All McpServers.OneDriveSharepoint.
 pub(crate) fn build(options: &Options, dir: &Path, addresses: Addresses) -> io::Result<Cloud> {
     let authority = Authority::generate()?;
     let certificate = Arc::new(SwitchableCertificate::new(authority.certified(TlsFault::None)?));
-    let (signing, blueprint, provisioner) = credentials()?;
+    let (signing, blueprint, provisioner) = credentials(options)?;
 
     let mut directory = Directory::default();
     let graph_principal = seed_resources(&mut directory, options);
@@ -104,11 +104,13 @@ pub(crate) fn build(options: &Options, dir: &Path, addresses: Addresses) -> io::
 }
 
 /// Three RSA keys, made side by side: that is most of the time a start takes.
-fn credentials() -> io::Result<(Credential, Credential, Credential)> {
+fn credentials(options: &Options) -> io::Result<(Credential, Credential, Credential)> {
+    const DAYS: i64 = 90;
+    let days = options.certificate_days.unwrap_or(DAYS);
     std::thread::scope(|scope| {
-        let signing = scope.spawn(|| Credential::generate("stand-in token signing"));
-        let blueprint = scope.spawn(|| Credential::generate("demo blueprint"));
-        let provisioner = Credential::generate("entrabot provisioner")?;
+        let signing = scope.spawn(|| Credential::generate("stand-in token signing", DAYS));
+        let blueprint = scope.spawn(move || Credential::generate("demo blueprint", days));
+        let provisioner = Credential::generate("entrabot provisioner", DAYS)?;
         let join = |thread: std::thread::ScopedJoinHandle<'_, io::Result<Credential>>| {
             thread.join().map_err(|_| io::Error::other("key generation panicked"))?
         };

@@ -99,6 +99,8 @@ pub struct Options {
     pub other_apps: usize,
     /// Free seats of the Teams-capable and the Copilot licence; 5 when unset.
     pub free_seats: Option<u32>,
+    /// For so many days the ready agent's certificate is still good; 90 when unset.
+    pub certificate_days: Option<i64>,
 }
 
 impl fmt::Debug for Options {

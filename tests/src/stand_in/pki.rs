@@ -130,8 +130,8 @@ pub(crate) struct Credential {
 }
 
 impl Credential {
-    /// Generates the key and signs the certificate (90 days from now).
-    pub(crate) fn generate(common_name: &str) -> io::Result<Self> {
+    /// Generates the key and signs the certificate, which ends in so many days.
+    pub(crate) fn generate(common_name: &str, days: i64) -> io::Result<Self> {
         let rsa = RsaKeyPair::generate(KeySize::Rsa2048).map_err(io::Error::other)?;
         let key_der = rsa.as_der().map_err(io::Error::other)?.as_ref().to_vec();
         let key = KeyPair::from_pkcs8_der_and_sign_algo(
@@ -141,7 +141,7 @@ impl Credential {
         .map_err(io::Error::other)?;
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, common_name);
-        set_validity(&mut params, -1, 90);
+        set_validity(&mut params, -1, days);
         let certificate = params.self_signed(&key).map_err(io::Error::other)?;
         Ok(Self {
             key_pem: key.serialize_pem(),

@@ -8,9 +8,13 @@ use super::ConfigError;
 
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Opens and reads the file. `Ok(None)` when there is none.
+/// Opens and reads the settings file. `Ok(None)` when there is none.
 pub(super) fn read(path: &Path) -> Result<Option<String>, ConfigError> {
-    let setting = "ENTRABOT_ENV_FILE";
+    read_named("ENTRABOT_ENV_FILE", path)
+}
+
+/// The same for any small text that must come from nobody else; `setting` says in an error what named it.
+pub(crate) fn read_named(setting: &'static str, path: &Path) -> Result<Option<String>, ConfigError> {
     let shown = path.display();
     let io = |error: &std::io::Error| ConfigError::file(setting, format!("{shown}: {error}"));
     let file = match open(path) {
@@ -67,9 +71,18 @@ fn trusted(_metadata: &std::fs::Metadata) -> Result<(), &'static str> {
     Ok(()) // The profile's ACL guards it.
 }
 
+/// What the file sets a name to now: its first line counts. `None` also when the file cannot be read.
+pub(super) fn setting(path: &Path, wanted: &str) -> Option<String> {
+    let text = read(path).ok()??;
+    text.lines().find_map(|line| match parse_line(line) {
+        Line::Setting(name, value) if name == wanted => Some(value),
+        _ => None,
+    })
+}
+
 /// One line of the file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Line<'a> {
+pub(crate) enum Line<'a> {
     /// Blank or a comment.
     Nothing,
     /// `NAME=VALUE`, unquoted.
@@ -79,7 +92,7 @@ pub(super) enum Line<'a> {
 }
 
 /// `export `, matching quotes, comments after an unquoted value (` #`) or after the closing quote.
-pub(super) fn parse_line(line: &str) -> Line<'_> {
+pub(crate) fn parse_line(line: &str) -> Line<'_> {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
         return Line::Nothing;
@@ -96,6 +109,26 @@ pub(super) fn parse_line(line: &str) -> Line<'_> {
         Some(value) => Line::Setting(name, value),
         None => Line::Malformed,
     }
+}
+
+/// The line that [`parse_line`] reads as this setting: quoted only where it has to be.
+#[cfg(feature = "provisioning")]
+pub(crate) fn line(name: &str, value: &str) -> String {
+    let plain = format!("{name}={value}");
+    if parse_line(&plain) == Line::Setting(name, value.to_owned()) && !value.contains(['\n', '\r']) {
+        return plain;
+    }
+    let mut line = format!("{name}=\"");
+    for c in value.chars() {
+        match c {
+            '\n' => line.push_str("\\n"),
+            '\t' => line.push_str("\\t"),
+            '"' | '\\' => line.extend(['\\', c]),
+            c => line.push(c),
+        }
+    }
+    line.push('"');
+    line
 }
 
 fn unquote(value: &str) -> Option<String> {
@@ -166,6 +199,18 @@ mod tests {
         ] {
             assert_eq!(parse_line(line), expected, "{line}");
         }
+    }
+
+    #[cfg(feature = "provisioning")]
+    #[test]
+    fn a_written_line_is_read_as_it_was_meant() {
+        assert_eq!(line("A", "b@c.example"), "A=b@c.example");
+        proptest::proptest!(|(value in "[ -~äß\\n\\t]{0,24}")| {
+            let value = value.trim();
+            let line = line("A", value);
+            proptest::prop_assert!(!line.contains('\n'));
+            proptest::prop_assert_eq!(parse_line(&line), Line::Setting("A", value.to_owned()), "{}", line);
+        });
     }
 
     #[cfg(unix)]

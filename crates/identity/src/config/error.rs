@@ -40,6 +40,11 @@ impl ConfigError {
     pub(crate) fn file(setting: &str, reason: impl Into<Cow<'static, str>>) -> Self {
         Self { setting: setting.to_owned(), reason: reason.into(), kind: Kind::File }
     }
+    /// What is wrong with it.
+    #[cfg(feature = "provisioning")]
+    pub(crate) fn reason(&self) -> &str {
+        &self.reason
+    }
     /// The setting (or the file) at fault.
     #[must_use]
     pub fn setting(&self) -> &str {

@@ -2,11 +2,11 @@
 
 mod base_url;
 mod cloud;
-mod env_file;
+pub(crate) mod env_file;
 mod error;
 mod names;
 mod read;
-mod show;
+pub(crate) mod show;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -112,6 +112,19 @@ impl Config {
     #[must_use]
     pub fn blueprint_cert_thumbprint(&self) -> Option<&CertificateThumbprint> {
         self.thumbprint.as_ref()
+    }
+    /// The thumbprint as it is now: a rotation changes the settings file while servers run.
+    #[must_use]
+    pub fn current_thumbprint(&self) -> Option<CertificateThumbprint> {
+        let now = self.thumbprint_file().and_then(thumbprint_in);
+        now.or_else(|| self.thumbprint.clone())
+    }
+    /// The settings file, when it is what names the thumbprint.
+    pub(crate) fn thumbprint_file(&self) -> Option<&Path> {
+        match self.raw.origin(THUMBPRINT) {
+            Some(Origin::File(path)) => Some(path),
+            _ => None,
+        }
     }
     /// `ENTRABOT_BLUEPRINT_CREDENTIAL`.
     #[must_use]
@@ -290,6 +303,13 @@ impl Config {
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
+}
+
+const THUMBPRINT: &str = "ENTRABOT_BLUEPRINT_CERT_THUMBPRINT";
+
+/// The thumbprint that a settings file names now.
+pub(crate) fn thumbprint_in(file: &Path) -> Option<CertificateThumbprint> {
+    CertificateThumbprint::parse(&env_file::setting(file, THUMBPRINT)?).ok()
 }
 
 #[cfg(test)]

@@ -99,6 +99,12 @@ impl Config {
     }
 }
 
+/// The value as it may be shown; one of an unknown setting not at all.
+#[cfg(feature = "provisioning")]
+pub(crate) fn shown(name: &str, value: &str) -> Option<String> {
+    names::known(name).map(|known| redact(known.show, value))
+}
+
 fn redact(show: Show, value: &str) -> String {
     match show {
         Show::Value => value.to_owned(),

@@ -6,7 +6,7 @@ mod operation;
 mod preflight;
 mod sponsors;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
@@ -41,12 +41,14 @@ pub(crate) struct Graph {
     base: BaseUrl,
     resource: Resource,
     patience: Duration,
+    /// Until when the service wants no request, and with which status it said so. Shared by all clones.
+    resting: Arc<Mutex<Option<(Instant, u16)>>>,
 }
 
 impl Graph {
     /// For use within a call: waits little.
     pub(crate) fn new(http: Arc<Http>, base: &BaseUrl, resource: Resource) -> Self {
-        Self { http, base: base.clone(), resource, patience: PATIENCE_OF_CALLS }
+        Self { http, base: base.clone(), resource, patience: PATIENCE_OF_CALLS, resting: Arc::default() }
     }
 
     /// For a command that runs for minutes anyway.
@@ -152,6 +154,7 @@ impl Graph {
         let started = Instant::now();
         let mut pauses = PAUSES.into_iter();
         loop {
+            self.rest(what, started).await?;
             let request = Request {
                 method,
                 url,
@@ -169,6 +172,10 @@ impl Graph {
                 Ok(answer) => {
                     let throttled =
                         answer.status == 429 || (answer.status == 503 && answer.retry_after.is_some());
+                    if throttled && let Some(wait) = answer.retry_after {
+                        *self.resting.lock().unwrap_or_else(PoisonError::into_inner) =
+                            Some((Instant::now() + wait, answer.status));
+                    }
                     if !(throttled || (repeatable && answer.status >= 500)) {
                         return Ok(answer);
                     }
@@ -190,6 +197,27 @@ impl Graph {
             }
             tracing::debug!(what, ?pause, "graph request tried again");
             tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// No request before the service's own `Retry-After` is over, whoever it was said to; an error when that takes longer
+    /// than anybody waits.
+    async fn rest(&self, what: &'static str, started: Instant) -> Result<(), GraphError> {
+        loop {
+            let (left, status) = {
+                let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some((until, status)) = *resting else { return Ok(()) };
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    *resting = None;
+                    return Ok(());
+                }
+                (left, status)
+            };
+            if started.elapsed() + left > self.patience {
+                return Err(self.error(what).refused(status, Some(left), b""));
+            }
+            tokio::time::sleep(left).await;
         }
     }
 

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::certificate::{Certificate, PrivateKey};
 use super::credentials::store_and_read_back;
 use super::directory::{self, Blueprint, Grant, Object, User};
+use super::grants::{GrantOf, with_added};
 use super::journal::{Creation, Journal};
 use super::plan::{Found, GRAPH_SCOPES, Plan, SPONSOR_ROLE, WorkIqResource, lacks};
 use super::run::{Progress, Run, blocking};
@@ -18,7 +19,7 @@ use super::step::StepKind;
 use super::{Desired, Provisioner, ProvisioningError, ProvisioningLock, settings_file};
 use crate::ActionGate;
 use crate::graph::Operation;
-use crate::tokens::http::{Method, encoded};
+use crate::tokens::http::Method;
 
 /// After a kill between asking and the answer, how long to look for what was asked for before asking again.
 const LOOK_AGAIN: Duration = Duration::from_secs(20);
@@ -422,41 +423,10 @@ impl Applying<'_> {
         resource: &Uuid,
         scopes: &[&str],
     ) -> Result<(), ProvisioningError> {
-        let provisioner = self.provisioner;
-        let mut all: Vec<&str> =
-            present.map(|grant| grant.scopes.iter().map(String::as_str).collect()).unwrap_or_default();
-        for scope in scopes {
-            if !all.contains(scope) {
-                all.push(scope);
-            }
-        }
-        let scope = all.join(" ");
-        match present {
-            Some(grant) => {
-                let (path, body) = (
-                    format!("/v1.0/oauth2PermissionGrants/{}", encoded(&grant.id)),
-                    json!({ "scope": scope }),
-                );
-                let change = provisioner.change(Operation::WriteGrant, Method::Patch, &path, Some(&body));
-                self.run.act("provision.grant.update", Some(client), change).await?;
-            }
-            None => {
-                let mut body = json!({
-                    "clientId": client.to_string(),
-                    "consentType": if user.is_some() { "Principal" } else { "AllPrincipals" },
-                    "resourceId": resource.to_string(),
-                    "scope": scope,
-                });
-                if let Some(user) = user {
-                    body["principalId"] = json!(user.to_string());
-                }
-                let path = "/v1.0/oauth2PermissionGrants";
-                let ask = || provisioner.change(Operation::WriteGrant, Method::Post, path, Some(&body));
-                let known = self.run.until_known("the agent, to grant it scopes", ask);
-                present_is_fine(self.run.act("provision.grant.create", Some(client), known).await)?;
-            }
-        }
-        Ok(())
+        let wanted = scopes.iter().map(|scope| (*scope).to_owned());
+        let of = GrantOf { client, user, resource };
+        let acts = ["provision.grant.create", "provision.grant.update"];
+        self.provisioner.write_grant(&self.run, acts, present, &of, &with_added(present, wanted)).await
     }
 
     async fn licences(&mut self, user: &User) -> Result<(), ProvisioningError> {
@@ -561,7 +531,7 @@ impl Applying<'_> {
 }
 
 /// Somebody else, or a request of ours whose answer was lost, made it first.
-fn present_is_fine(result: Result<Object, ProvisioningError>) -> Result<(), ProvisioningError> {
+pub(super) fn present_is_fine(result: Result<Object, ProvisioningError>) -> Result<(), ProvisioningError> {
     match result {
         Ok(_) => Ok(()),
         Err(ProvisioningError::Graph(error)) if error.status() == Some(409) => Ok(()),

@@ -102,7 +102,7 @@ impl Desired {
     }
 
     pub(super) fn identity_name(&self) -> String {
-        format!("{} agent", self.name)
+        identity_name(&self.name)
     }
     pub(super) fn user_name(&self) -> String {
         format!("{} agent", self.name)
@@ -114,6 +114,11 @@ impl Desired {
             local.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')).collect();
         if plain.is_empty() { "agent".into() } else { plain }
     }
+}
+
+/// The display name of the agent identity under a blueprint of this name.
+pub(super) fn identity_name(blueprint: &str) -> String {
+    format!("{blueprint} agent")
 }
 
 #[cfg(test)]

@@ -176,6 +176,13 @@ impl Provisioner {
         found.first().map(|principal| id(principal, "id")).transpose()
     }
 
+    /// What the directory calls a service principal; `None` when it is gone.
+    pub(super) async fn principal_name(&self, id: &str) -> Result<Option<String>, ProvisioningError> {
+        let path = format!("/v1.0/servicePrincipals/{}?$select=id,displayName", encoded(id));
+        let found = self.find("read a service principal", &path).await?;
+        Ok(found.and_then(|principal| text(&principal, "displayName").map(str::to_owned)))
+    }
+
     pub(super) async fn graph_principal(&self) -> Result<Uuid, ProvisioningError> {
         self.principal_of(GRAPH_APP_ID)
             .await?

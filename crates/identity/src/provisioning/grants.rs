@@ -5,12 +5,13 @@ use std::sync::Arc;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::apply::present_is_fine;
 use super::directory::Grant;
 use super::run::{Progress, Run};
 use super::{Provisioner, ProvisioningError, ProvisioningLock};
 use crate::graph::{Operation, text};
 use crate::tokens::http::{Method, encoded};
-use crate::{ActionGate, ObjectId};
+use crate::{ActionGate, ClientId, ObjectId};
 
 /// The delegated scopes on one resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,10 +19,43 @@ use crate::{ActionGate, ObjectId};
 pub struct HeldGrant {
     /// The object id of the resource's service principal.
     pub resource: String,
+    /// Its display name, as the directory has it: untrusted.
+    pub resource_name: Option<String>,
+    /// Whether the blueprint holds it, and so every agent of the blueprint.
+    pub by_blueprint: bool,
     /// For the agent's user alone, or for everybody in the tenant.
     pub for_tenant: bool,
     /// The scopes by name.
     pub scopes: Vec<String>,
+}
+
+/// The API that scopes are on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GrantResource {
+    /// Microsoft Graph.
+    Graph,
+    /// The API of this app id.
+    App(ClientId),
+}
+
+/// Whose grant it is, and on what.
+pub(super) struct GrantOf<'a> {
+    pub(super) client: &'a Uuid,
+    /// `None`: for everybody in the tenant.
+    pub(super) user: Option<&'a Uuid>,
+    pub(super) resource: &'a Uuid,
+}
+
+/// The scopes that the grant holds, and those that are to come; each once.
+pub(super) fn with_added(present: Option<&Grant>, more: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut all = present.map(|grant| grant.scopes.clone()).unwrap_or_default();
+    for scope in more {
+        if !all.contains(&scope) {
+            all.push(scope);
+        }
+    }
+    all
 }
 
 impl Provisioner {
@@ -97,106 +131,151 @@ impl Provisioner {
         Ok(true)
     }
 
-    /// The delegated scopes that the agent identity holds.
+    /// The delegated scopes of the agent identity, and those of its blueprint, which hold for it too.
     ///
     /// # Errors
     /// See [`ProvisioningError`].
     pub async fn grants(&self) -> Result<Vec<HeldGrant>, ProvisioningError> {
-        let found = self.grants_of(&self.configured_identity()?).await?;
-        let shown = |grant: Grant| HeldGrant {
-            for_tenant: grant.principal.is_none(),
-            resource: grant.resource,
-            scopes: grant.scopes,
+        let mut held: Vec<(bool, Grant)> = Vec::new();
+        let own = self.grants_of(&self.configured_identity()?).await?;
+        held.extend(own.into_iter().map(|grant| (false, grant)));
+        let principal = match &self.configured.blueprint {
+            Some(blueprint) => self.principal_of(blueprint.as_str()).await?,
+            None => None,
         };
-        Ok(found.into_iter().map(shown).collect())
+        if let Some(principal) = principal {
+            held.extend(self.grants_of(&principal).await?.into_iter().map(|grant| (true, grant)));
+        }
+        let mut shown: Vec<HeldGrant> = Vec::new();
+        for (by_blueprint, grant) in held {
+            let known = shown.iter().find(|earlier| earlier.resource == grant.resource);
+            let resource_name = match known {
+                Some(known) => known.resource_name.clone(),
+                None => self.principal_name(&grant.resource).await?,
+            };
+            shown.push(HeldGrant {
+                resource_name,
+                by_blueprint,
+                for_tenant: grant.principal.is_none(),
+                resource: grant.resource,
+                scopes: grant.scopes,
+            });
+        }
+        Ok(shown)
     }
 
-    async fn graph_grant(&self) -> Result<(Uuid, Uuid, Uuid, Option<Grant>), ProvisioningError> {
-        let (identity, user) = (self.configured_identity()?, self.configured_user()?);
-        let resource = self.graph_principal().await?;
-        let (user_text, resource_text) = (user.to_string(), resource.to_string());
+    /// The resource's principal, and what the agent's user may do there.
+    async fn grant_on(
+        &self,
+        resource: &GrantResource,
+        identity: &Uuid,
+        user: &Uuid,
+    ) -> Result<(Uuid, Option<Grant>), ProvisioningError> {
+        let resource = match resource {
+            GrantResource::Graph => self.graph_principal().await?,
+            GrantResource::App(app) => {
+                let what = || format!("a service principal of the resource {app}");
+                let found = self.principal_of(app.as_str()).await?;
+                found.ok_or_else(|| ProvisioningError::NotFound { what: what() })?
+            }
+        };
+        let (user, resource_id) = (user.to_string(), resource.to_string());
         let ours = |grant: &Grant| {
-            grant.resource == resource_text && grant.principal.as_deref() == Some(user_text.as_str())
+            grant.resource == resource_id && grant.principal.as_deref() == Some(user.as_str())
         };
-        let grant = self.grants_of(&identity).await?.into_iter().find(ours);
-        Ok((identity, user, resource, grant))
+        Ok((resource, self.grants_of(identity).await?.into_iter().find(ours)))
     }
 
-    /// Adds scopes on Microsoft Graph for the agent's user; says which were new.
+    /// Makes the grant, or gives it these scopes; `acts` are the names of the two on record.
+    pub(super) async fn write_grant(
+        &self,
+        run: &Run<'_>,
+        [create, update]: [&'static str; 2],
+        present: Option<&Grant>,
+        of: &GrantOf<'_>,
+        scopes: &[String],
+    ) -> Result<(), ProvisioningError> {
+        let scope = scopes.join(" ");
+        if let Some(grant) = present {
+            let (path, body) = (path_of(grant), json!({ "scope": scope }));
+            let change = self.change(Operation::WriteGrant, Method::Patch, &path, Some(&body));
+            return run.act(update, Some(of.client), change).await.map(|_| ());
+        }
+        let mut body = json!({
+            "clientId": of.client.to_string(),
+            "consentType": if of.user.is_some() { "Principal" } else { "AllPrincipals" },
+            "resourceId": of.resource.to_string(),
+            "scope": scope,
+        });
+        if let Some(user) = of.user {
+            body["principalId"] = json!(user.to_string());
+        }
+        let path = "/v1.0/oauth2PermissionGrants";
+        let ask = || self.change(Operation::WriteGrant, Method::Post, path, Some(&body));
+        let known = run.until_known("the agent, to grant it scopes", ask);
+        present_is_fine(run.act(create, Some(of.client), known).await)
+    }
+
+    /// Adds scopes for the agent's user; says which were new.
     ///
     /// # Errors
     /// See [`ProvisioningError`]; a scope that is not one word is refused.
     pub async fn grant_scopes(
         &self,
+        resource: &GrantResource,
         scopes: &[&str],
         _lock: &ProvisioningLock,
         gate: Arc<dyn ActionGate>,
     ) -> Result<Vec<String>, ProvisioningError> {
         let scopes = checked(scopes)?;
-        let (identity, user, resource, present) = self.graph_grant().await?;
-        let held = present.as_ref().map(|grant| grant.scopes.clone()).unwrap_or_default();
-        let new: Vec<String> = scopes.into_iter().filter(|scope| !held.contains(scope)).collect();
-        if new.is_empty() {
-            return Ok(new);
-        }
-        let scope = [held, new.clone()].concat().join(" ");
-        let run = Run::new(gate, &silent);
-        match present {
-            Some(grant) => {
-                let (path, body) = (
-                    format!("/v1.0/oauth2PermissionGrants/{}", encoded(&grant.id)),
-                    json!({ "scope": scope }),
-                );
-                let change = self.change(Operation::WriteGrant, Method::Patch, &path, Some(&body));
-                run.act("grant.update", Some(&identity), change).await?;
-            }
-            None => {
-                let body = json!({
-                    "clientId": identity.to_string(), "consentType": "Principal", "principalId": user.to_string(),
-                    "resourceId": resource.to_string(), "scope": scope,
-                });
-                let change = self.change(
-                    Operation::WriteGrant,
-                    Method::Post,
-                    "/v1.0/oauth2PermissionGrants",
-                    Some(&body),
-                );
-                run.act("grant.create", Some(&identity), change).await?;
-            }
+        let (identity, user) = (self.configured_identity()?, self.configured_user()?);
+        let (resource, present) = self.grant_on(resource, &identity, &user).await?;
+        let all = with_added(present.as_ref(), scopes);
+        let new = all[present.as_ref().map_or(0, |grant| grant.scopes.len())..].to_vec();
+        if !new.is_empty() {
+            let of = GrantOf { client: &identity, user: Some(&user), resource: &resource };
+            let acts = ["grant.create", "grant.update"];
+            self.write_grant(&Run::new(gate, &silent), acts, present.as_ref(), &of, &all).await?;
         }
         Ok(new)
     }
 
-    /// Takes scopes on Microsoft Graph away from the agent's user; says which were there.
+    /// Takes scopes away from the agent's user; says which were there.
     ///
     /// # Errors
     /// As [`Provisioner::grant_scopes`].
     pub async fn revoke_scopes(
         &self,
+        resource: &GrantResource,
         scopes: &[&str],
         _lock: &ProvisioningLock,
         gate: Arc<dyn ActionGate>,
     ) -> Result<Vec<String>, ProvisioningError> {
         let scopes = checked(scopes)?;
-        let (identity, _, _, present) = self.graph_grant().await?;
+        let (identity, user) = (self.configured_identity()?, self.configured_user()?);
+        let (resource, present) = self.grant_on(resource, &identity, &user).await?;
         let Some(grant) = present else { return Ok(Vec::new()) };
         let (gone, kept): (Vec<String>, Vec<String>) =
-            grant.scopes.into_iter().partition(|held| scopes.contains(held));
+            grant.scopes.iter().cloned().partition(|held| scopes.contains(held));
         if gone.is_empty() {
             return Ok(gone);
         }
-        let path = format!("/v1.0/oauth2PermissionGrants/{}", encoded(&grant.id));
         let run = Run::new(gate, &silent);
         if kept.is_empty() {
+            let path = path_of(&grant);
             let change = self.change(Operation::WriteGrant, Method::Delete, &path, None);
             run.act("grant.delete", Some(&identity), change).await?;
         } else {
-            let body = json!({ "scope": kept.join(" ") });
-            let change = self.change(Operation::WriteGrant, Method::Patch, &path, Some(&body));
-            run.act("grant.update", Some(&identity), change).await?;
+            let of = GrantOf { client: &identity, user: Some(&user), resource: &resource };
+            let acts = ["grant.create", "grant.update"];
+            self.write_grant(&run, acts, Some(&grant), &of, &kept).await?;
         }
         Ok(gone)
     }
+}
+
+fn path_of(grant: &Grant) -> String {
+    format!("/v1.0/oauth2PermissionGrants/{}", encoded(&grant.id))
 }
 
 fn silent(_: Progress) {}

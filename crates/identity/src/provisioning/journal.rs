@@ -20,7 +20,10 @@ pub(super) struct Journal {
     pub(super) blueprint_app_id: Option<String>,
     /// The fingerprint of the key that we made.
     pub(super) key: Option<String>,
-    name: String,
+    /// Whose run it is.
+    pub(super) name: String,
+    /// The agent user's UPN.
+    pub(super) upn: Option<String>,
 }
 
 /// What is made once and never twice.
@@ -48,14 +51,24 @@ impl Journal {
         data_dir.join("provisioning.json")
     }
 
+    /// The journal of the run that was cut off last, whatever its name was.
+    pub(super) fn last(data_dir: &Path) -> Result<Option<Self>, ProvisioningError> {
+        let object = Self::object(&Self::path_in(data_dir))?;
+        text(&object, "name").map(|name| Self::read(data_dir, name)).transpose()
+    }
+
+    fn object(path: &Path) -> Result<Map<String, Value>, ProvisioningError> {
+        match std::fs::read(path) {
+            Ok(bytes) => Ok(strict_json::object(&bytes).unwrap_or_default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Map::new()),
+            Err(error) => Err(ProvisioningError::file(path, error)),
+        }
+    }
+
     /// The journal of a run for `name`; an empty one when there is none, or one for another name.
     pub(super) fn read(data_dir: &Path, name: &str) -> Result<Self, ProvisioningError> {
         let path = Self::path_in(data_dir);
-        let object = match std::fs::read(&path) {
-            Ok(bytes) => strict_json::object(&bytes).unwrap_or_default(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Map::new(),
-            Err(error) => return Err(ProvisioningError::file(&path, error)),
-        };
+        let object = Self::object(&path)?;
         let ours = text(&object, "name") == Some(name);
         let requested = object.get("requested").and_then(Value::as_array).filter(|_| ours);
         let requested = |creation: &Creation| {
@@ -68,6 +81,7 @@ impl Journal {
             // A key of ours is ours whatever the run was for.
             key: text(&object, "key").map(str::to_owned),
             name: name.to_owned(),
+            upn: member("upn"),
             path,
         })
     }
@@ -98,6 +112,7 @@ impl Journal {
         let requested: Vec<&str> = self.requested.iter().map(|creation| creation.as_str()).collect();
         let value = json!({
             "name": self.name,
+            "upn": self.upn,
             "requested": requested,
             "blueprint_app_id": self.blueprint_app_id,
             "key": self.key,
@@ -135,8 +150,10 @@ mod tests {
         let other = Journal::read(dir.path(), "b").unwrap();
         assert!(!other.has_requested(Creation::Blueprint));
         assert_eq!(other.key.as_deref(), Some("fingerprint"));
+        assert_eq!(Journal::last(dir.path()).unwrap().unwrap().name, "a");
         Journal::remove(dir.path()).unwrap();
         Journal::remove(dir.path()).unwrap();
         assert_eq!(Journal::read(dir.path(), "a").unwrap().key, None);
+        assert!(Journal::last(dir.path()).unwrap().is_none());
     }
 }

@@ -126,7 +126,8 @@ impl Provisioner {
         // The keyring first: when it refuses, not one request leaves.
         self.sign_in.credential().await?;
         let key = self.stored_key().await?;
-        let journal = Journal::read(&self.data_dir, &desired.name)?;
+        let mut journal = Journal::read(&self.data_dir, &desired.name)?;
+        journal.upn = Some(desired.upn.clone());
 
         let blueprint = self.our_blueprint(desired, &journal, key.as_ref()).await?;
         let certificate = match &key {
@@ -250,7 +251,7 @@ impl Provisioner {
     }
 
     /// Named by our settings or our journal, holding our key's certificate, or asked for by us and still bare.
-    fn is_ours(&self, blueprint: &Blueprint, journal: &Journal, key: Option<&PrivateKey>) -> bool {
+    pub(super) fn is_ours(&self, blueprint: &Blueprint, journal: &Journal, key: Option<&PrivateKey>) -> bool {
         let app_id = blueprint.app_id.to_string();
         let named = [
             self.configured.blueprint.as_ref().map(crate::BlueprintAppId::as_str),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{ProvisioningError, private_file};
+use crate::config::env_file;
 
 /// The names that provisioning owns in the file.
 pub(super) const OURS: [&str; 5] = [
@@ -82,14 +83,14 @@ fn edited(text: &str, settings: &[(&str, &str)]) -> String {
             Some(index) if written[index] => {}
             Some(index) => {
                 written[index] = true;
-                push(&mut out, &format!("{}={}", settings[index].0, settings[index].1));
+                push(&mut out, &env_file::line(settings[index].0, settings[index].1));
             }
             None => push(&mut out, line),
         }
     }
     for ((name, value), written) in settings.iter().zip(written) {
         if !written {
-            push(&mut out, &format!("{name}={value}"));
+            push(&mut out, &env_file::line(name, value));
         }
     }
     out

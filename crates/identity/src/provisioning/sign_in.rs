@@ -15,7 +15,7 @@ use super::{ProvisioningError, run};
 use crate::tokens::{ASSERTION_TYPE, Assertion, Budget, TokenEndpoint};
 use crate::{AccessToken, ClientId, Config, Hop, Resource, TenantId, TokenError};
 
-const SERVICE: &str = "entrabot-provisioner-cert";
+pub(super) const SERVICE: &str = "entrabot-provisioner-cert";
 
 /// Signs in at the first call, and again shortly before the token ends.
 #[derive(Debug)]

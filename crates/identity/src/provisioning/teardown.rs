@@ -5,21 +5,20 @@ use std::sync::Arc;
 use entrabot_keystore::{EntryName, KeystoreError};
 use uuid::Uuid;
 
+use super::directory::Identity;
+use super::journal::{Creation, Journal};
 use super::run::{Progress, Run, blocking};
-use super::{Provisioner, ProvisioningError, ProvisioningLock, StepKind, journal::Journal, settings_file};
+use super::{Provisioner, ProvisioningError, ProvisioningLock, StepKind, desired, settings_file};
 use crate::ActionGate;
 use crate::graph::Operation;
 use crate::tokens::http::Method;
 use crate::tokens::is_waiting_key;
 
-/// Service and names of what the product and the original put into the keystore. The audit's signing key is not among
-/// them: the log outlives the agent.
-const ENTRIES: &[(&str, &str)] = &[
-    ("entrabot", "blueprint-private-key"),
-    ("entrabot", "blueprint_secret"),
-    ("entrabot", "human_refresh_token"),
-    ("entrabot", "agent_password"),
-];
+/// What goes beside them. The audit's signing key stays: the log outlives the agent.
+const OUR_ENTRIES: &[(&str, &str)] = &[("entrabot", "blueprint-private-key"), ("entrabot", "http-bearer")];
+/// What old versions of the original left in the keystore.
+pub(super) const LEGACY_ENTRIES: &[(&str, &str)] =
+    &[("entrabot", "blueprint_secret"), ("entrabot", "human_refresh_token"), ("entrabot", "agent_password")];
 
 /// What shall go.
 #[derive(Clone, Debug, Default)]
@@ -89,61 +88,115 @@ impl TeardownPlan {
 }
 
 impl Provisioner {
-    /// Reads what there is to remove. Changes nothing.
+    /// Reads what there is to remove: the agent of the settings, else that of a run that was cut off. Changes nothing.
     ///
     /// # Errors
     /// See [`ProvisioningError`]; a UPN of a person, or of another agent's user, is refused.
     pub async fn plan_teardown(&self, wanted: &Teardown) -> Result<TeardownPlan, ProvisioningError> {
-        self.sign_in.credential().await?;
-        let mut remains = Vec::new();
-        let blueprint = match &self.configured.blueprint {
-            Some(app_id) => self.blueprint_of_app(app_id.as_str()).await?,
-            None => None,
-        };
-        let parent = self.configured.blueprint.as_ref().and_then(|id| Uuid::try_parse(id.as_str()).ok());
-        let identity = match &self.configured.agent {
-            Some(agent) => self.identity(agent.as_str()).await?.filter(|identity| {
-                let ours = parent.is_some() && identity.blueprint == parent;
-                if !ours {
-                    remains.push(Remains {
-                        what: format!("agent identity {}", identity.id),
-                        why: "it belongs to another blueprint",
-                    });
-                }
-                ours
-            }),
-            None => None,
-        };
-        let identity = identity.map(|identity| identity.id);
-        let users = self.users_to_remove(wanted, identity).await?;
-        let blueprint = match (blueprint, parent) {
-            (Some(blueprint), Some(app_id)) => {
-                let others = self.identities_of(&app_id).await?;
-                let others = others.iter().filter(|other| Some(other.id) != identity).count();
-                if others > 0 {
-                    remains.push(Remains {
-                        what: format!("blueprint {blueprint}"),
-                        why: "other agent identities belong to it",
-                    });
-                }
-                (others == 0).then_some(blueprint)
-            }
-            _ => None,
-        };
+        // The keyring first: when it refuses, not one request leaves.
         let entries = self.entries_to_remove(wanted).await?;
         let settings =
             self.settings_file.as_deref().map(settings_file::holds_ours).transpose()?.unwrap_or(false);
-        Ok(TeardownPlan { users, identity, blueprint, entries, settings, purge: wanted.purge, remains })
+        let journal = Journal::last(&self.data_dir)?;
+        let mut plan = TeardownPlan {
+            users: Vec::new(),
+            identity: None,
+            blueprint: None,
+            entries,
+            settings,
+            purge: wanted.purge,
+            remains: Vec::new(),
+        };
+        match self.sign_in.credential().await {
+            Ok(_) => {}
+            // Without it nobody can look; but when nothing here speaks of an agent either, there is none of ours.
+            Err(ProvisioningError::NoProvisionerCertificate { .. })
+                if journal.is_none() && !self.speaks_of_an_agent(&plan) =>
+            {
+                let why = "it could not be looked for: the Provisioner app's certificate is gone";
+                let named = wanted.upns.iter();
+                plan.remains =
+                    named.map(|upn| Remains { what: format!("any agent user {upn}"), why }).collect();
+                return Ok(plan);
+            }
+            Err(error) => return Err(error),
+        }
+        let parent = self.blueprint_to_remove(journal.as_ref()).await?;
+        plan.identity = self.identity_to_remove(journal.as_ref(), parent, &mut plan.remains).await?;
+        plan.users = self.users_to_remove(wanted, journal.as_ref(), &mut plan).await?;
+        if let Some(parent) = parent {
+            plan.blueprint = self.unless_others_use_it(&parent, plan.identity, &mut plan.remains).await?;
+        }
+        Ok(plan)
+    }
+
+    fn speaks_of_an_agent(&self, plan: &TeardownPlan) -> bool {
+        self.configured.blueprint.is_some()
+            || self.configured.agent.is_some()
+            || self.configured.user.is_some()
+            || plan.entries.contains(&EntryName::blueprint_private_key())
+    }
+
+    /// The app id of the blueprint of the settings, else of the one that a run had begun with.
+    async fn blueprint_to_remove(
+        &self,
+        journal: Option<&Journal>,
+    ) -> Result<Option<Uuid>, ProvisioningError> {
+        if let Some(configured) = &self.configured.blueprint {
+            return Ok(Uuid::try_parse(configured.as_str()).ok());
+        }
+        let Some(journal) = journal else { return Ok(None) };
+        if let Some(begun) = &journal.blueprint_app_id {
+            return Ok(Uuid::try_parse(begun).ok());
+        }
+        if !journal.has_requested(Creation::Blueprint) {
+            return Ok(None);
+        }
+        let key = self.stored_key().await?;
+        for id in self.blueprints_named(&journal.name).await? {
+            if let Some(blueprint) = self.blueprint(&id).await?
+                && self.is_ours(&blueprint, journal, key.as_ref())
+            {
+                return Ok(Some(blueprint.app_id));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn identity_to_remove(
+        &self,
+        journal: Option<&Journal>,
+        parent: Option<Uuid>,
+        remains: &mut Vec<Remains>,
+    ) -> Result<Option<Uuid>, ProvisioningError> {
+        let ours = |identity: &Identity| parent.is_some() && identity.blueprint == parent;
+        if let Some(agent) = &self.configured.agent {
+            let found = self.identity(agent.as_str()).await?;
+            if let Some(foreign) = found.as_ref().filter(|identity| !ours(identity)) {
+                remains.push(Remains {
+                    what: format!("agent identity {}", foreign.id),
+                    why: "it belongs to another blueprint",
+                });
+            }
+            return Ok(found.filter(ours).map(|identity| identity.id));
+        }
+        let Some(journal) = journal else { return Ok(None) };
+        let named = self.identities_named(&desired::identity_name(&journal.name)).await?;
+        Ok(named.into_iter().find(ours).map(|identity| identity.id))
     }
 
     async fn users_to_remove(
         &self,
         wanted: &Teardown,
-        identity: Option<Uuid>,
+        journal: Option<&Journal>,
+        plan: &mut TeardownPlan,
     ) -> Result<Vec<Uuid>, ProvisioningError> {
         let mut found = Vec::new();
         if let Some(user) = &self.configured.user {
             found.extend(self.user(user.as_str()).await?);
+        } else if let Some(upn) = journal.and_then(|journal| journal.upn.as_ref()) {
+            let begun = self.user_of(upn).await?;
+            found.extend(begun.filter(|user| plan.identity.is_some() && user.parent == plan.identity));
         }
         for upn in &wanted.upns {
             found.extend(self.user_of(upn).await?);
@@ -156,14 +209,21 @@ impl Provisioner {
                     "name agent users only",
                 ));
             }
-            // An identity that is gone leaves its users behind; those may go.
-            if let (Some(identity), Some(parent)) = (identity, user.parent)
-                && parent != identity
-            {
-                return Err(ProvisioningError::refused(
-                    "one of the users to remove belongs to another agent identity",
-                    "name this agent's users only",
-                ));
+            match (plan.identity, user.parent) {
+                (Some(identity), Some(parent)) if parent != identity => {
+                    return Err(ProvisioningError::refused(
+                        "one of the users to remove belongs to another agent identity",
+                        "name this agent's users only",
+                    ));
+                }
+                // An identity that is gone leaves its users behind; those may go. One that is there is not ours.
+                (None, Some(parent)) if self.identity(&parent.to_string()).await?.is_some() => {
+                    plan.remains.push(Remains {
+                        what: format!("agent identity {parent}"),
+                        why: "a user of it is removed, but the settings do not name it as ours",
+                    });
+                }
+                _ => {}
             }
             if !users.contains(&user.id) {
                 users.push(user.id);
@@ -172,9 +232,33 @@ impl Provisioner {
         Ok(users)
     }
 
+    /// The object id of the blueprint, if it is there and nobody else's identity needs it.
+    async fn unless_others_use_it(
+        &self,
+        app_id: &Uuid,
+        identity: Option<Uuid>,
+        remains: &mut Vec<Remains>,
+    ) -> Result<Option<Uuid>, ProvisioningError> {
+        let Some(id) = self.blueprint_of_app(&app_id.to_string()).await? else { return Ok(None) };
+        let others = self.identities_of(app_id).await?;
+        if others.iter().all(|other| Some(other.id) == identity) {
+            return Ok(Some(id));
+        }
+        remains.push(Remains { what: format!("blueprint {id}"), why: "other agent identities belong to it" });
+        if let (Some(key), Some(blueprint)) = (self.stored_key().await?, self.blueprint(&id).await?) {
+            let held = blueprint.credentials.into_iter().filter_map(|held| held.certificate);
+            remains.extend(held.filter(|held| held.belongs_to(&key)).map(|held| Remains {
+                what: format!("certificate {} on that blueprint", held.thumbprint().as_str()),
+                why: "its key goes; the blueprint's owners may take it off",
+            }));
+        }
+        Ok(None)
+    }
+
     async fn entries_to_remove(&self, wanted: &Teardown) -> Result<Vec<EntryName>, ProvisioningError> {
-        let mut names: Vec<EntryName> = ENTRIES
+        let mut names: Vec<EntryName> = OUR_ENTRIES
             .iter()
+            .chain(LEGACY_ENTRIES)
             .filter_map(|(service, username)| EntryName::new(*service, *username).ok())
             .collect();
         if !wanted.preserve_provisioner {

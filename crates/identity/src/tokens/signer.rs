@@ -1,10 +1,12 @@
 use std::fmt;
+use std::path::PathBuf;
 
 use entrabot_keystore::{CertificateThumbprint, EntryName, KeystoreError, KeystorePolicy, PemSigner, Signer};
 
 use super::TokenError;
 use super::exchange::missing_settings;
 use crate::Config;
+use crate::config::thumbprint_in;
 
 /// Gives the signer for hop 1 when a new assertion is due; the key is held no longer than one signature.
 pub trait SignerSource: Send + Sync + fmt::Debug {
@@ -20,6 +22,8 @@ pub trait SignerSource: Send + Sync + fmt::Debug {
 pub struct KeystoreSigner {
     policy: KeystorePolicy,
     thumbprint: CertificateThumbprint,
+    /// The settings file that names the thumbprint. A rotation changes it, and a running server must follow.
+    settings: Option<PathBuf>,
 }
 
 impl KeystoreSigner {
@@ -27,9 +31,11 @@ impl KeystoreSigner {
     /// [`TokenError::AgentIdNotAvailable`] when the thumbprint is not set; it names every missing setting.
     pub fn from_config(config: &Config) -> Result<Self, TokenError> {
         match config.blueprint_cert_thumbprint() {
-            Some(thumbprint) => {
-                Ok(Self { policy: config.keystore_policy().clone(), thumbprint: thumbprint.clone() })
-            }
+            Some(thumbprint) => Ok(Self {
+                policy: config.keystore_policy().clone(),
+                thumbprint: thumbprint.clone(),
+                settings: config.thumbprint_file().map(ToOwned::to_owned),
+            }),
             None => Err(missing_settings(config)),
         }
     }
@@ -37,9 +43,11 @@ impl KeystoreSigner {
 
 impl SignerSource for KeystoreSigner {
     fn signer(&self) -> Result<Box<dyn Signer>, TokenError> {
+        let now = self.settings.as_deref().and_then(thumbprint_in);
+        let thumbprint = now.unwrap_or_else(|| self.thumbprint.clone());
         let keystore = self.policy.open()?;
         // A rotation that is under way, or was cut off, has the key of a new certificate under that one's name.
-        let key = match keystore.get(&waiting_key(&self.thumbprint)) {
+        let key = match keystore.get(&waiting_key(&thumbprint)) {
             Err(KeystoreError::NoEntry) => keystore.get(&EntryName::blueprint_private_key()),
             other => other,
         };
@@ -56,7 +64,7 @@ impl SignerSource for KeystoreSigner {
             }
             Err(error) => return Err(error.into()),
         };
-        Ok(Box::new(PemSigner::from_pkcs8_pem(&key, self.thumbprint.clone())?))
+        Ok(Box::new(PemSigner::from_pkcs8_pem(&key, thumbprint)?))
     }
 }
 

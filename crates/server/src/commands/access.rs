@@ -1,7 +1,7 @@
 //! `entrabot sponsors` and `entrabot grants`: who answers for the agent, and what it may do.
 
 use clap::Subcommand;
-use entrabot_identity::ObjectId;
+use entrabot_identity::{ClientId, GrantResource, ObjectId};
 use serde_json::json;
 
 use super::YES;
@@ -29,14 +29,20 @@ pub(crate) enum SponsorsCommand {
 pub(crate) enum GrantsCommand {
     /// The scopes that the agent holds
     List,
-    /// Grant scopes on Microsoft Graph to the agent's user
+    /// Grant scopes to the agent's user
     Grant {
+        /// On which API, by its app id [default: Microsoft Graph]
+        #[arg(long, value_name = "APP_ID")]
+        resource: Option<String>,
         /// By name, e.g. Files.Read.All
         #[arg(required = true)]
         scopes: Vec<String>,
     },
-    /// Take scopes on Microsoft Graph away from the agent's user
+    /// Take scopes away from the agent's user
     Revoke {
+        /// On which API, by its app id [default: Microsoft Graph]
+        #[arg(long, value_name = "APP_ID")]
+        resource: Option<String>,
         /// By name, e.g. Files.Read.All
         #[arg(required = true)]
         scopes: Vec<String>,
@@ -77,20 +83,25 @@ pub(crate) fn sponsors(command: &SponsorsCommand, json: bool) -> Result<u8, Fail
 }
 
 pub(crate) fn grants(command: &GrantsCommand, json: bool) -> Result<u8, Failure> {
-    let bench = Bench::new()?;
-    let changed = match command {
-        GrantsCommand::List => return list(&bench, json),
-        GrantsCommand::Grant { scopes } => {
-            let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
-            let lock = bench.provisioner.lock()?;
-            bench.act(async |gate| bench.provisioner.grant_scopes(&scopes, &lock, gate).await)?
-        }
-        GrantsCommand::Revoke { scopes } => {
-            let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
-            let lock = bench.provisioner.lock()?;
-            bench.act(async |gate| bench.provisioner.revoke_scopes(&scopes, &lock, gate).await)?
-        }
+    let (resource, scopes, add) = match command {
+        GrantsCommand::List => return list(&Bench::new()?, json),
+        GrantsCommand::Grant { resource, scopes } => (resource, scopes, true),
+        GrantsCommand::Revoke { resource, scopes } => (resource, scopes, false),
     };
+    let resource = match resource {
+        None => GrantResource::Graph,
+        Some(id) => GrantResource::App(ClientId::parse(id).map_err(|error| {
+            Failure::usage(format!("--resource is {error}"), "give the application id of the API")
+        })?),
+    };
+    let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
+    let bench = Bench::new()?;
+    let lock = bench.provisioner.lock()?;
+    let provisioner = &bench.provisioner;
+    let changed = bench.act(async |gate| match add {
+        true => provisioner.grant_scopes(&resource, &scopes, &lock, gate).await,
+        false => provisioner.revoke_scopes(&resource, &scopes, &lock, gate).await,
+    })?;
     if json {
         terminal::json(&json!({"changed": changed}))?;
     } else if changed.is_empty() {
@@ -107,14 +118,23 @@ fn list(bench: &Bench, json: bool) -> Result<u8, Failure> {
         let grants: Vec<_> = grants
             .iter()
             .map(|grant| {
-                json!({"resource": grant.resource.to_string(), "for_tenant": grant.for_tenant, "scopes": grant.scopes})
+                json!({
+                    "resource": grant.resource, "resource_name": grant.resource_name,
+                    "by_blueprint": grant.by_blueprint, "for_tenant": grant.for_tenant, "scopes": grant.scopes,
+                })
             })
             .collect();
         terminal::json(&json!({"grants": grants}))?;
     } else {
         for grant in &grants {
-            let whose = if grant.for_tenant { "tenant" } else { "agent user" };
-            terminal::line(&cleaned(&format!("{}  {whose}  {}", grant.resource, grant.scopes.join(" "))))?;
+            let whose = match (grant.by_blueprint, grant.for_tenant) {
+                (true, true) => "agents of the blueprint, for everybody",
+                (true, false) => "agents of the blueprint, for one user",
+                (false, true) => "the agent, for everybody",
+                (false, false) => "the agent's user",
+            };
+            let name = grant.resource_name.as_deref().unwrap_or(&grant.resource);
+            terminal::line(&cleaned(&format!("{name} ({whose}): {}", grant.scopes.join(" "))))?;
         }
     }
     Ok(YES)

@@ -1,18 +1,21 @@
 //! The bench that provisioning works at: the Provisioner app, the audit as its gate, and an end at a signal.
 
+use std::io::{BufRead as _, IsTerminal as _};
 use std::sync::Arc;
 
 use entrabot_identity::{ActionGate, Provisioner, ProvisioningError};
-use entrabot_keystore::ErrorClass;
+use entrabot_keystore::{Diagnose, ErrorClass};
+use tokio::runtime::Runtime;
 
 use crate::compose::Parts;
 use crate::failure::Failure;
+use crate::terminal;
 
 /// What the commands that make, change and remove an agent work with.
 pub(super) struct Bench {
     pub(super) parts: Parts,
     pub(super) provisioner: Provisioner,
-    pub(super) runtime: tokio::runtime::Runtime,
+    pub(super) runtime: Runtime,
 }
 
 impl Bench {
@@ -30,26 +33,54 @@ impl Bench {
         Ok(self.runtime.block_on(reading)?)
     }
 
-    /// Changes things: the gate is the audit, and a signal ends it with every record closed.
+    /// Changes things, on record.
     pub(super) fn act<T>(
         &self,
         acting: impl AsyncFnOnce(Arc<dyn ActionGate>) -> Result<T, ProvisioningError>,
     ) -> Result<T, Failure> {
-        let gate: Arc<dyn ActionGate> = Arc::new(self.parts.audit()?);
-        let result = self.runtime.block_on(async {
-            tokio::select! {
-                result = acting(gate) => result.map_err(Failure::from),
-                () = interrupted() => Err(Failure::new(
-                    "InterruptedError",
-                    "interrupted before it was done",
-                    Some("run it again: it goes on from what is there"),
-                    ErrorClass::Failed,
-                )),
-            }
-        });
-        super::audit::close(&self.parts);
-        result
+        on_record(&self.parts, &self.runtime, acting)
     }
+}
+
+/// Changes things: the gate is the audit, and a signal ends it with every record closed. The keyring is judged before the
+/// audit makes a file.
+pub(super) fn on_record<T, E: Diagnose>(
+    parts: &Parts,
+    runtime: &Runtime,
+    acting: impl AsyncFnOnce(Arc<dyn ActionGate>) -> Result<T, E>,
+) -> Result<T, Failure> {
+    parts.config().keystore_policy().open()?;
+    let gate: Arc<dyn ActionGate> = Arc::new(parts.audit()?);
+    let result = runtime.block_on(async {
+        tokio::select! {
+            result = acting(gate) => result.map_err(Failure::from),
+            () = interrupted() => Err(Failure::new(
+                "InterruptedError",
+                "interrupted before it was done",
+                Some("run it again: it goes on from what is there"),
+                ErrorClass::Failed,
+            )),
+        }
+    });
+    super::audit::close(parts);
+    result
+}
+
+/// Asks only where there is somebody to answer.
+pub(super) fn confirmed(yes: bool, question: &str) -> Result<bool, Failure> {
+    if yes {
+        return Ok(true);
+    }
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Err(Failure::usage(
+            "nobody is there to be asked, so nothing was changed",
+            "give --yes, or --dry-run",
+        ));
+    }
+    terminal::note(&format!("{question} [y/N]"));
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).map_err(|error| Failure::io("read the answer", &error))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 #[cfg(unix)]

@@ -1,26 +1,21 @@
 //! `entrabot doctor`: every precondition, each with its remedy. Writes nothing but the probe's own entry, and touches
 //! the network only when the settings name an agent.
 
-use std::time::Duration;
-
 use entrabot_a365::Servers;
-use entrabot_identity::{CertificateStatus, Config, Diagnose, Preflight, SponsorsError};
+use entrabot_identity::{Config, Diagnose, Preflight};
 use entrabot_keystore::leak_scan::{self, LeakStorage};
 use entrabot_keystore::{EntryName, ErrorClass, Finding, Keystore, KeystoreError, Surroundings};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{NO, YES};
+use crate::certificate::{ROTATE, Validity, within};
 use crate::compose::Parts;
 use crate::failure::{Failure, cleaned};
 use crate::terminal;
 
 /// How many seconds the clock here may differ from the server's: an assertion lives 600.
 const MAX_SKEW: i64 = 120;
-/// A certificate is warned about from so many days before its end.
-const WARN_DAYS: i64 = 30;
-/// How long Graph may take for one check.
-const GRAPH_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -367,48 +362,30 @@ async fn upn(config: &Config, preflight: &Preflight) -> Check {
 /// Whether the blueprint holds the certificate that is configured, and for how long.
 async fn certificate(config: &Config, preflight: &Preflight) -> Check {
     const NAME: &str = "certificate";
-    const ROTATE: Option<&str> = Some("run entrabot cert rotate");
-    let Some(thumbprint) = config.blueprint_cert_thumbprint() else {
-        return Check::skip(NAME, "no thumbprint is configured", "set ENTRABOT_BLUEPRINT_CERT_THUMBPRINT");
-    };
-    let until = match within(preflight.certificate(thumbprint)).await {
+    let validity = match Validity::ask(config, preflight).await {
+        Ok(validity) => validity,
         Err(failure) => return Check::new(NAME, Status::Warn, failure.to_string(), failure.hint()),
-        Ok(CertificateStatus::Held { until }) => until,
-        Ok(_) => {
-            let detail = "the blueprint does not hold the certificate of ENTRABOT_BLUEPRINT_CERT_THUMBPRINT";
-            return Check::new(NAME, Status::Fail, detail, ROTATE);
-        }
     };
-    let Some(end) = until.as_deref().and_then(|until| chrono::DateTime::parse_from_rfc3339(until).ok())
-    else {
-        return Check::new(
-            NAME,
-            Status::Warn,
-            "the directory does not tell when the certificate ends",
-            ROTATE,
-        );
-    };
-    let day = end.format("%Y-%m-%d");
-    match (end.to_utc() - chrono::Utc::now()).num_days() {
-        ..0 => Check::new(NAME, Status::Fail, format!("it ended on {day}"), ROTATE),
-        left @ ..WARN_DAYS => {
-            Check::new(NAME, Status::Warn, format!("it ends in {left} days, on {day}"), ROTATE)
+    let (status, detail) = match validity {
+        Validity::NotConfigured => {
+            return Check::skip(
+                NAME,
+                "no thumbprint is configured",
+                "set ENTRABOT_BLUEPRINT_CERT_THUMBPRINT",
+            );
         }
-        _ => Check::pass(NAME, format!("the configured one, until {day}")),
-    }
-}
-
-/// A slow directory must not hold up the other checks.
-async fn within<T>(asking: impl Future<Output = Result<T, SponsorsError>>) -> Result<T, Failure> {
-    match tokio::time::timeout(GRAPH_WITHIN, asking).await {
-        Ok(result) => Ok(result?),
-        Err(_) => Err(Failure::new(
-            "GraphApiError",
-            "Microsoft Graph did not answer in time",
-            Some("try again"),
-            ErrorClass::Unavailable,
-        )),
-    }
+        Validity::Good(until) => return Check::pass(NAME, format!("the configured one, until {until}")),
+        Validity::NotHeld => (
+            Status::Fail,
+            "the blueprint does not hold the certificate of ENTRABOT_BLUEPRINT_CERT_THUMBPRINT".to_owned(),
+        ),
+        Validity::Untold => {
+            (Status::Warn, "the directory does not tell when the certificate ends".to_owned())
+        }
+        Validity::Ended(day) => (Status::Fail, format!("it ended on {day}")),
+        Validity::EndsSoon(left, day) => (Status::Warn, format!("it ends in {left} days, on {day}")),
+    };
+    Check::new(NAME, status, detail, Some(ROTATE))
 }
 
 // The exit code of a failed check is 1, whatever the check's own family.

@@ -8,6 +8,7 @@ pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod keystore;
 pub(crate) mod manifest;
+pub(crate) mod migrate;
 pub(crate) mod provision;
 pub(crate) mod serve;
 pub(crate) mod token;

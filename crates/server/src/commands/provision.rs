@@ -1,17 +1,14 @@
 //! `entrabot provision`, `teardown` and `cert`: plans first, asks before it changes anything, and puts every change on
 //! record through the audit.
 
-use std::io::{BufRead as _, IsTerminal as _};
-
 use clap::{Args, Subcommand};
 use entrabot_identity::{
-    BlueprintAppId, BlueprintChoice, Config, Desired, HeldCertificate, ObjectId, Plan, Progress,
-    ProvisioningError, Teardown, TeardownPlan,
+    BlueprintAppId, BlueprintChoice, Config, Desired, HeldCertificate, ObjectId, Plan, Progress, Teardown,
+    TeardownPlan,
 };
-use entrabot_keystore::EntryName;
 use serde_json::{Value, json};
 
-use super::bench::Bench;
+use super::bench::{Bench, confirmed};
 use super::{NO, YES};
 use crate::failure::{Failure, cleaned};
 use crate::terminal;
@@ -84,23 +81,6 @@ fn tell(progress: Progress) {
         Progress::Done(step, false) => terminal::note(&format!("{}: as it should be", step.as_str())),
         _ => {}
     }
-}
-
-/// Asks only where there is somebody to answer.
-fn confirmed(yes: bool, question: &str) -> Result<bool, Failure> {
-    if yes {
-        return Ok(true);
-    }
-    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Err(Failure::usage(
-            "nobody is there to be asked, so nothing was changed",
-            "give --yes, or --dry-run",
-        ));
-    }
-    terminal::note(&format!("{question} [y/N]"));
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).map_err(|error| Failure::io("read the answer", &error))?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 pub(crate) fn provision(args: ProvisionArgs, json: bool) -> Result<u8, Failure> {
@@ -182,16 +162,6 @@ fn print_plan(plan: &Plan, json: bool) -> Result<(), Failure> {
     plan.warnings().iter().try_for_each(|warning| terminal::line(&cleaned(&format!("warning: {warning}"))))
 }
 
-/// Neither settings nor keyring nor the command name anything that could be removed.
-fn knows_no_agent(bench: &Bench, wanted: &Teardown) -> Result<bool, Failure> {
-    let config = bench.parts.config();
-    let named = config.blueprint_app_id().is_some()
-        || config.agent_id().is_some()
-        || config.agent_user_id().is_some()
-        || !wanted.upns.is_empty();
-    Ok(!named && !config.keystore_policy().open()?.contains(&EntryName::blueprint_private_key())?)
-}
-
 pub(crate) fn teardown(args: TeardownArgs, json: bool) -> Result<u8, Failure> {
     let bench = Bench::new()?;
     let mut wanted = Teardown::default();
@@ -199,18 +169,7 @@ pub(crate) fn teardown(args: TeardownArgs, json: bool) -> Result<u8, Failure> {
     wanted.preserve_provisioner = args.preserve_provisioner;
     wanted.purge = args.purge;
     let lock = if args.dry_run { None } else { Some(bench.provisioner.lock()?) };
-    let plan = match bench.runtime.block_on(bench.provisioner.plan_teardown(&wanted)) {
-        Err(ProvisioningError::NoProvisionerCertificate { .. }) if knows_no_agent(&bench, &wanted)? => {
-            let nothing: [&str; 0] = [];
-            if json {
-                terminal::json(&json!({"removed": nothing, "remains": nothing}))?;
-            } else {
-                terminal::line("there is nothing to remove")?;
-            }
-            return Ok(YES);
-        }
-        plan => plan?,
-    };
+    let plan = bench.look(bench.provisioner.plan_teardown(&wanted))?;
     let Some(lock) = lock else {
         print_teardown(&plan, "would_remove", json)?;
         return Ok(YES);
