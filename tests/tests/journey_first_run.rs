@@ -8,73 +8,13 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use entrabot_keystore::private_keyring::Mode;
-use entrabot_tests::stand_in::{Effect, Fault, Options, RecordedRequest, Role};
-use journey::{Finished, Home, spans};
+use entrabot_tests::stand_in::{Effect, Fault, Options, Role};
+use journey::provisioning::{
+    UPN, administered, assert_one_of_everything, assert_the_record_tells_it, changes, count, killed_after,
+    provision, provision_arguments, run, teardown,
+};
+use journey::{Home, spans};
 use serde_json::{Value, json};
-
-const UPN: &str = "demo@contoso.example";
-
-/// A bare home whose keyring holds the Provisioner's certificate.
-fn administered(options: Options) -> io::Result<Home> {
-    let home = Home::bare(options)?;
-    let info = home.cloud.info();
-    let bundle = fs::read(&info.provisioner_cert_pem)?;
-    home.run(&["keystore", "set", "entrabot-provisioner-cert", &info.tenant_id], &bundle)?.assert_code(0);
-    Ok(home)
-}
-
-fn provision_arguments(home: &Home) -> Vec<String> {
-    let sponsor = home.cloud.info().sponsor_id.clone();
-    let words = ["provision", "--new", "--name", "demo", "--agent-user-upn", UPN, "--sponsor", &sponsor];
-    let more = ["--with-a365-work-iq", "--yes", "--json"];
-    words.iter().chain(&more).map(|word| (*word).to_owned()).collect()
-}
-
-fn run(home: &Home, arguments: &[String]) -> io::Result<Finished> {
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    home.run(&words, &[])
-}
-
-fn provision(home: &Home) -> io::Result<Finished> {
-    run(home, &provision_arguments(home))
-}
-
-fn teardown(home: &Home, more: &[&str]) -> io::Result<Finished> {
-    home.run(&[&["teardown", "--agent-user-upn", UPN, "--yes", "--json"], more].concat(), &[])
-}
-
-fn changes(requests: &[RecordedRequest]) -> Vec<String> {
-    let changing = requests.iter().filter(|request| request.host == Role::Graph && request.method != "GET");
-    changing.map(|request| format!("{} {}", request.method, request.path)).collect()
-}
-
-/// How many objects of the directory's collection look like ours.
-fn count(home: &Home, collection: &str, member: &str, value: &str) -> usize {
-    let directory = home.cloud.directory();
-    let list = directory[collection].as_array().cloned().unwrap_or_default();
-    list.iter().filter(|entry| entry[member] == value).count()
-}
-
-/// One of everything, a key that the blueprint knows, and nothing left open in the record.
-#[track_caller]
-fn assert_one_of_everything(home: &Home) -> io::Result<()> {
-    assert_eq!(count(home, "applications", "displayName", "demo"), 1, "{:#}", home.cloud.directory());
-    assert_eq!(count(home, "servicePrincipals", "displayName", "demo"), 1, "the blueprint's principal");
-    assert_eq!(
-        count(home, "servicePrincipals", "type", "#microsoft.graph.agentIdentity"),
-        3,
-        "ours and the ready two"
-    );
-    assert_eq!(count(home, "users", "userPrincipalName", UPN), 1);
-    let directory = home.cloud.directory();
-    let apps = directory["applications"].as_array().cloned().unwrap_or_default();
-    let ours = apps.iter().find(|app| app["displayName"] == "demo").cloned().unwrap_or_default();
-    assert_eq!(ours["certificates"], 1, "{ours}");
-    home.run(&["cert", "verify"], &[])?.assert_code(0);
-    home.run(&["token", "check", "--json"], &[])?.assert_code(0);
-    home.run(&["audit", "verify"], &[])?.assert_code(0);
-    Ok(())
-}
 
 #[test]
 fn provision_serve_write_and_tear_down() -> io::Result<()> {
@@ -121,8 +61,12 @@ fn provision_serve_write_and_tear_down() -> io::Result<()> {
     home.run(&["audit", "verify"], &[])?.assert_code(0);
     home.run(&["keystore", "get", "entrabot", "blueprint-private-key"], &[])?.assert_code(4);
     teardown(&home, &[])?.assert_code(0);
-    // That one took the Provisioner's certificate out too; there is nothing left to sign in for.
+    // That one took the Provisioner's certificate out too; there is nothing left to sign in for, and what was not looked
+    // for is said.
     home.run(&["teardown", "--yes", "--json"], &[])?.assert_code(0);
+    let again = teardown(&home, &[])?;
+    again.assert_code(0);
+    assert!(again.json()["remains"].to_string().contains(UPN), "{again:?}");
     Ok(())
 }
 
@@ -194,8 +138,8 @@ fn a_missing_permission_is_named() -> io::Result<()> {
 }
 
 #[test]
-fn a_slow_directory_and_a_busy_one_are_waited_for() -> io::Result<()> {
-    let options = Options { other_apps: 300, ..Options::default() };
+fn a_slow_and_busy_directory_of_a_thousand_apps_is_waited_for() -> io::Result<()> {
+    let options = Options { other_apps: 1000, ..Options::default() };
     let home = administered(options)?;
     home.cloud.set_behaviour(|behaviour| {
         behaviour.replication_delay_ms = 700;
@@ -258,33 +202,13 @@ fn of_two_runs_at_once_one_is_refused_at_once() -> io::Result<()> {
     assert_one_of_everything(&home)
 }
 
-/// Kills a run with SIGKILL as soon as its `number`th request has been answered; false when it ended before.
-fn killed_after(home: &Home, number: usize) -> io::Result<bool> {
-    let arguments = provision_arguments(home);
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let mut child =
-        home.command(&words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    let begun = Instant::now();
-    loop {
-        if home.cloud.requests().len() >= number {
-            child.kill()?;
-            child.wait()?;
-            return Ok(true);
-        }
-        if child.try_wait()?.is_some() {
-            return Ok(false);
-        }
-        assert!(begun.elapsed() < Duration::from_secs(60), "the run hangs before request {number}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
 fn resumes_after_a_kill_at(number: usize) -> io::Result<bool> {
     let home = administered(Options::default())?;
     home.cloud.clear_requests();
     let killed = killed_after(&home, number)?;
     provision(&home)?.assert_code(0);
     assert_one_of_everything(&home)?;
+    assert_the_record_tells_it(&home, 1)?;
     Ok(killed)
 }
 

@@ -306,12 +306,19 @@ pub(crate) fn now() -> String {
 }
 
 fn key_credential(credential: &Credential) -> Value {
+    use x509_parser::prelude::FromDer as _;
+    let (_, certificate) = x509_parser::prelude::X509Certificate::from_der(&credential.cert_der)
+        .expect("a certificate that was just made can be read");
+    let time = |time: x509_parser::time::ASN1Time| {
+        let time = chrono::DateTime::from_timestamp(time.timestamp(), 0).unwrap_or_default();
+        time.format("%Y-%m-%dT%H:%M:%SZ").to_string()
+    };
+    let validity = certificate.validity();
     json!({
         "keyId": Uuid::new_v4().to_string(), "type": "AsymmetricX509Cert", "usage": "Verify",
         "displayName": "CN=stand-in", "key": STANDARD.encode(&credential.cert_der),
         "customKeyIdentifier": super::pki::thumbprint_sha1_hex(&credential.cert_der),
-        "startDateTime": now(),
-        "endDateTime": (chrono::Utc::now() + chrono::Duration::days(90)).format("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        "startDateTime": time(validity.not_before), "endDateTime": time(validity.not_after),
     })
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each journey uses its own part of this")]
 
+pub(crate) mod provisioning;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};

@@ -63,7 +63,7 @@ impl GraphError {
         self.of_kind(Kind::Unreachable(error))
     }
     #[cfg(feature = "provisioning")]
-    pub(super) fn with_permissions(mut self, permissions: &'static [&'static str]) -> Self {
+    pub(crate) fn with_permissions(mut self, permissions: &'static [&'static str]) -> Self {
         self.0.permissions = permissions;
         self
     }

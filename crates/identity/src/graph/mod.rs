@@ -20,6 +20,8 @@ pub use error::GraphError;
 #[cfg(feature = "provisioning")]
 pub(crate) use operation::Operation;
 pub use preflight::{CertificateStatus, Preflight};
+#[cfg(feature = "provisioning")]
+pub(crate) use sponsors::sponsors_of;
 pub use sponsors::{Sponsor, Sponsors, SponsorsError};
 
 const ONE_TRY: Duration = Duration::from_secs(30);

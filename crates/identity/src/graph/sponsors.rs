@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Graph, GraphError, text};
 use crate::tokens::http::{Http, encoded};
-use crate::{Config, Diagnose, Egress, ErrorClass, Resource, TokenError, TokenExchange};
+use crate::{AccessToken, Config, Diagnose, Egress, ErrorClass, Resource, TokenError, TokenExchange};
 
 /// Sponsors change seldom; a list is believed for this long.
 const FRESH: Duration = Duration::from_secs(15 * 60);
@@ -97,12 +97,7 @@ impl Sponsors {
             return Ok(known);
         }
         let token = self.tokens.app_only_token(self.graph.resource()).await?;
-        let path = format!(
-            "/v1.0/servicePrincipals/{}/microsoft.graph.agentIdentity/sponsors?$select={MEMBERS}",
-            encoded(&self.agent)
-        );
-        let found = self.graph.list("read the agent's sponsors", &token, &path).await?;
-        let sponsors: Arc<[Sponsor]> = found.iter().filter_map(sponsor).collect();
+        let sponsors: Arc<[Sponsor]> = sponsors_of(&self.graph, &token, &self.agent).await?.into();
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) =
             Some((Instant::now(), Arc::clone(&sponsors)));
         Ok(sponsors)
@@ -112,6 +107,20 @@ impl Sponsors {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.as_ref().filter(|(read, _)| read.elapsed() < FRESH).map(|(_, sponsors)| Arc::clone(sponsors))
     }
+}
+
+/// The sponsors of an agent identity, read with the token of whoever may.
+pub(crate) async fn sponsors_of(
+    graph: &Graph,
+    token: &AccessToken,
+    identity: &str,
+) -> Result<Vec<Sponsor>, GraphError> {
+    let path = format!(
+        "/v1.0/servicePrincipals/{}/microsoft.graph.agentIdentity/sponsors?$select={MEMBERS}",
+        encoded(identity)
+    );
+    let found = graph.list("read the agent's sponsors", token, &path).await?;
+    Ok(found.iter().filter_map(sponsor).collect())
 }
 
 fn sponsor(object: &serde_json::Map<String, serde_json::Value>) -> Option<Sponsor> {

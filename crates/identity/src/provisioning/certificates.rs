@@ -89,6 +89,7 @@ impl Provisioner {
         gate: Arc<dyn ActionGate>,
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<Rotated, ProvisioningError> {
+        self.ready().await?;
         let Some(settings) = self.settings_file.clone().filter(|_| !self.configured.thumbprint_is_fixed)
         else {
             return Err(ProvisioningError::refused(
@@ -96,7 +97,6 @@ impl Provisioner {
                 "take it out of the environment and put it into the settings file",
             ));
         };
-        self.sign_in.credential().await?;
         let Some(old) = self.stored_key().await? else {
             return Err(ProvisioningError::NotFound { what: "our key, to be rotated,".into() });
         };

@@ -72,6 +72,28 @@ pub(super) fn id(object: &Object, member: &str) -> Result<Uuid, ProvisioningErro
     })
 }
 
+/// What is read, in words after "refused to", with the application permissions any of which allows it.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    what: &'static str,
+    permissions: &'static [&'static str],
+}
+
+impl Reading {
+    fn of_app(what: &'static str) -> Self {
+        Self { what, permissions: &["Application.ReadWrite.All"] }
+    }
+    fn of_user(what: &'static str) -> Self {
+        Self { what, permissions: &["User.ReadWrite.All"] }
+    }
+    fn of_grant(what: &'static str) -> Self {
+        Self { what, permissions: &["DelegatedPermissionGrant.ReadWrite.All"] }
+    }
+    fn of_tenant(what: &'static str) -> Self {
+        Self { what, permissions: &["Organization.Read.All"] }
+    }
+}
+
 fn is_type(object: &Object, name: &str) -> bool {
     text(object, "@odata.type")
         .is_some_and(|kind| kind.trim_start_matches('#') == format!("microsoft.graph.{name}"))
@@ -121,12 +143,9 @@ fn identity(object: &Object) -> Result<Identity, ProvisioningError> {
 }
 
 impl Provisioner {
-    async fn get(&self, what: &'static str, path: &str) -> Result<Object, ProvisioningError> {
-        Ok(self.graph.get(what, &self.sign_in.token().await?, path).await?)
-    }
-
-    async fn list(&self, what: &'static str, path: &str) -> Result<Vec<Object>, ProvisioningError> {
-        Ok(self.graph.list(what, &self.sign_in.token().await?, path).await?)
+    async fn list(&self, reading: Reading, path: &str) -> Result<Vec<Object>, ProvisioningError> {
+        let found = self.graph.list(reading.what, &self.sign_in.token().await?, path).await;
+        Ok(found.map_err(|error| error.with_permissions(reading.permissions))?)
     }
 
     /// Changes something in the directory. Callers put it on record first.
@@ -142,44 +161,48 @@ impl Provisioner {
     }
 
     /// `None` for a 404, and only for that.
-    async fn find(&self, what: &'static str, path: &str) -> Result<Option<Object>, ProvisioningError> {
-        match self.get(what, path).await {
+    async fn find(&self, reading: Reading, path: &str) -> Result<Option<Object>, ProvisioningError> {
+        match self.graph.get(reading.what, &self.sign_in.token().await?, path).await {
             Ok(object) => Ok(Some(object)),
-            Err(ProvisioningError::Graph(error)) if error.status() == Some(404) => Ok(None),
-            Err(error) => Err(error),
+            Err(error) if error.status() == Some(404) => Ok(None),
+            Err(error) => Err(error.with_permissions(reading.permissions).into()),
         }
     }
 
     /// The blueprints of this display name. Ordinary apps of that name are none of our business.
     pub(super) async fn blueprints_named(&self, name: &str) -> Result<Vec<Uuid>, ProvisioningError> {
         let path = format!("/v1.0/applications?{}", equals("displayName", name));
-        let found = self.list("look for the blueprint", &path).await?;
+        let found = self.list(Reading::of_app("look for the blueprint"), &path).await?;
         found.iter().filter(|app| is_type(app, "agentIdentityBlueprint")).map(|app| id(app, "id")).collect()
     }
 
     pub(super) async fn blueprint_of_app(&self, app_id: &str) -> Result<Option<Uuid>, ProvisioningError> {
         let path = format!("/v1.0/applications?{}", equals("appId", app_id));
-        let found = self.list("look for the blueprint", &path).await?;
+        let found = self.list(Reading::of_app("look for the blueprint"), &path).await?;
         found.iter().find(|app| is_type(app, "agentIdentityBlueprint")).map(|app| id(app, "id")).transpose()
     }
 
     /// With its certificates: Graph shows them for one object, selected by name, and nowhere else.
     pub(super) async fn blueprint(&self, id: &Uuid) -> Result<Option<Blueprint>, ProvisioningError> {
         let path = format!("/v1.0/applications/{id}?$select=id,appId,displayName,keyCredentials");
-        self.find("read the blueprint's certificates", &path).await?.as_ref().map(blueprint).transpose()
+        self.find(Reading::of_app("read the blueprint's certificates"), &path)
+            .await?
+            .as_ref()
+            .map(blueprint)
+            .transpose()
     }
 
     /// The service principal of an app, if the tenant has one.
     pub(super) async fn principal_of(&self, app_id: &str) -> Result<Option<Uuid>, ProvisioningError> {
         let path = format!("/v1.0/servicePrincipals?{}", equals("appId", app_id));
-        let found = self.list("look for a service principal", &path).await?;
+        let found = self.list(Reading::of_app("look for a service principal"), &path).await?;
         found.first().map(|principal| id(principal, "id")).transpose()
     }
 
     /// What the directory calls a service principal; `None` when it is gone.
     pub(super) async fn principal_name(&self, id: &str) -> Result<Option<String>, ProvisioningError> {
         let path = format!("/v1.0/servicePrincipals/{}?$select=id,displayName", encoded(id));
-        let found = self.find("read a service principal", &path).await?;
+        let found = self.find(Reading::of_app("read a service principal"), &path).await?;
         Ok(found.and_then(|principal| text(&principal, "displayName").map(str::to_owned)))
     }
 
@@ -191,20 +214,20 @@ impl Provisioner {
 
     pub(super) async fn identities_named(&self, name: &str) -> Result<Vec<Identity>, ProvisioningError> {
         let path = format!("/v1.0/servicePrincipals?{}", equals("displayName", name));
-        let found = self.list("look for the agent identity", &path).await?;
+        let found = self.list(Reading::of_app("look for the agent identity"), &path).await?;
         found.iter().filter(|object| is_type(object, "agentIdentity")).map(identity).collect()
     }
 
     pub(super) async fn identity(&self, id: &str) -> Result<Option<Identity>, ProvisioningError> {
         let path = format!("/v1.0/servicePrincipals/{}", encoded(id));
-        let found = self.find("read the agent identity", &path).await?;
+        let found = self.find(Reading::of_app("read the agent identity"), &path).await?;
         found.filter(|object| is_type(object, "agentIdentity")).as_ref().map(identity).transpose()
     }
 
     /// All identities of a blueprint. Graph refuses to filter by it, so all are read.
     pub(super) async fn identities_of(&self, blueprint: &Uuid) -> Result<Vec<Identity>, ProvisioningError> {
         let path = "/v1.0/servicePrincipals/microsoft.graph.agentIdentity";
-        let found = self.list("list the blueprint's agent identities", path).await?;
+        let found = self.list(Reading::of_app("list the blueprint's agent identities"), path).await?;
         let identities: Result<Vec<Identity>, _> = found.iter().map(identity).collect();
         Ok(identities?
             .into_iter()
@@ -214,13 +237,27 @@ impl Provisioner {
 
     pub(super) async fn user_of(&self, upn: &str) -> Result<Option<User>, ProvisioningError> {
         let path = format!("/beta/users?{}", equals("userPrincipalName", upn));
-        let found = self.list("look for the agent user", &path).await?;
+        let found = self.list(Reading::of_user("look for the agent user"), &path).await?;
         found.first().map(user).transpose()
     }
 
     pub(super) async fn user(&self, id: &str) -> Result<Option<User>, ProvisioningError> {
         let path = format!("/beta/users/{}", encoded(id));
-        self.find("read the agent user", &path).await?.as_ref().map(user).transpose()
+        self.find(Reading::of_user("read the agent user"), &path).await?.as_ref().map(user).transpose()
+    }
+
+    /// Whether there is such a person, or any other user.
+    pub(super) async fn is_user(&self, id: &str) -> Result<bool, ProvisioningError> {
+        let path = format!("/v1.0/users/{}?$select=id", encoded(id));
+        Ok(self.find(Reading::of_user("look for a sponsor"), &path).await?.is_some())
+    }
+
+    /// The domains that a user's name in this tenant may end in, in lower case.
+    pub(super) async fn domains(&self) -> Result<Vec<String>, ProvisioningError> {
+        let path = "/v1.0/organization?$select=verifiedDomains";
+        let found = self.list(Reading::of_tenant("read the tenant's domains"), path).await?;
+        let domains = found.iter().filter_map(|tenant| tenant.get("verifiedDomains")?.as_array()).flatten();
+        Ok(domains.filter_map(|domain| domain.get("name")?.as_str().map(str::to_lowercase)).collect())
     }
 
     /// Whether the identity holds this app role of the resource.
@@ -231,7 +268,7 @@ impl Provisioner {
         role: &str,
     ) -> Result<bool, ProvisioningError> {
         let path = format!("/v1.0/servicePrincipals/{identity}/appRoleAssignments");
-        let found = self.list("read the agent identity's app roles", &path).await?;
+        let found = self.list(Reading::of_app("read the agent identity's app roles"), &path).await?;
         Ok(found.iter().any(|assignment| {
             id(assignment, "resourceId").is_ok_and(|id| id == *resource)
                 && text(assignment, "appRoleId") == Some(role)
@@ -240,7 +277,7 @@ impl Provisioner {
 
     pub(super) async fn grants_of(&self, client: &Uuid) -> Result<Vec<Grant>, ProvisioningError> {
         let path = format!("/v1.0/oauth2PermissionGrants?{}", equals("clientId", &client.to_string()));
-        let found = self.list("read delegated grants", &path).await?;
+        let found = self.list(Reading::of_grant("read delegated grants"), &path).await?;
         let grant = |object: &Object| {
             Some(Grant {
                 id: text(object, "id")?.to_owned(),
@@ -258,7 +295,8 @@ impl Provisioner {
     }
 
     pub(super) async fn subscriptions(&self) -> Result<Vec<Subscription>, ProvisioningError> {
-        let found = self.list("read the tenant's licences", "/v1.0/subscribedSkus").await?;
+        let found =
+            self.list(Reading::of_tenant("read the tenant's licences"), "/v1.0/subscribedSkus").await?;
         let number = |object: &Object, outer: Option<&str>, name: &str| {
             let place = outer.map_or(Some(object), |outer| object.get(outer)?.as_object());
             place.and_then(|place| place.get(name)).and_then(Value::as_i64).unwrap_or(0)

@@ -9,9 +9,9 @@ use super::apply::present_is_fine;
 use super::directory::Grant;
 use super::run::{Progress, Run};
 use super::{Provisioner, ProvisioningError, ProvisioningLock};
-use crate::graph::{Operation, text};
+use crate::graph::{Operation, sponsors_of};
 use crate::tokens::http::{Method, encoded};
-use crate::{ActionGate, ClientId, ObjectId};
+use crate::{ActionGate, ClientId, ObjectId, Sponsor};
 
 /// The delegated scopes on one resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,16 +69,14 @@ impl Provisioner {
         user.ok_or_else(|| ProvisioningError::NotConfigured { missing: "ENTRABOT_AGENT_USER_ID".into() })
     }
 
-    /// The object ids of the agent identity's sponsors.
+    /// The agent identity's sponsors.
     ///
     /// # Errors
     /// See [`ProvisioningError`].
-    pub async fn sponsors(&self) -> Result<Vec<String>, ProvisioningError> {
-        let identity = self.configured_identity()?;
-        let path =
-            format!("/v1.0/servicePrincipals/{identity}/microsoft.graph.agentIdentity/sponsors?$select=id");
-        let found = self.graph.list("read the agent's sponsors", &self.sign_in.token().await?, &path).await?;
-        Ok(found.iter().filter_map(|sponsor| text(sponsor, "id").map(str::to_owned)).collect())
+    pub async fn sponsors(&self) -> Result<Vec<Sponsor>, ProvisioningError> {
+        let identity = self.configured_identity()?.to_string();
+        let found = sponsors_of(&self.graph, &self.sign_in.token().await?, &identity).await;
+        Ok(found.map_err(|error| error.with_permissions(Operation::WriteSponsors.permissions()))?)
     }
 
     /// Adds a sponsor to the agent identity; one who is there already is no error.
@@ -91,7 +89,7 @@ impl Provisioner {
         _lock: &ProvisioningLock,
         gate: Arc<dyn ActionGate>,
     ) -> Result<bool, ProvisioningError> {
-        if self.sponsors().await?.iter().any(|present| present == sponsor.as_str()) {
+        if self.sponsors().await?.iter().any(|present| present.id == sponsor.as_str()) {
             return Ok(false);
         }
         let identity = self.configured_identity()?;
@@ -113,7 +111,7 @@ impl Provisioner {
         gate: Arc<dyn ActionGate>,
     ) -> Result<bool, ProvisioningError> {
         let present = self.sponsors().await?;
-        if !present.iter().any(|present| present == sponsor.as_str()) {
+        if !present.iter().any(|present| present.id == sponsor.as_str()) {
             return Ok(false);
         }
         if present.len() == 1 {

@@ -109,6 +109,15 @@ impl Provisioner {
         })
     }
 
+    /// Reads the Provisioner's certificate, and with it proves the keyring: the first thing before any request, and before
+    /// an audit log is opened.
+    ///
+    /// # Errors
+    /// The keyring refused, or holds no such certificate.
+    pub async fn ready(&self) -> Result<(), ProvisioningError> {
+        self.sign_in.credential().await.map(|_| ())
+    }
+
     /// The right to change things from this data directory; one run at a time.
     ///
     /// # Errors

@@ -140,11 +140,11 @@ impl Provisioner {
         };
         let identity = self.our_identity(desired, blueprint.as_ref()).await?;
         let user = self.our_user(desired, identity).await?;
-        if identity.is_none() && desired.sponsors.is_empty() {
-            return Err(ProvisioningError::refused(
-                "a new agent needs a sponsor, a person who answers for it",
-                "name one with --sponsor (the object id of a user)",
-            ));
+        if identity.is_none() {
+            self.check_sponsors(desired).await?;
+        }
+        if user.is_none() {
+            self.check_new_user(desired, identity).await?;
         }
         let graph_principal = self.graph_principal().await?;
         let has_role = match identity {
@@ -348,6 +348,50 @@ impl Provisioner {
             ));
         }
         Ok(Some(user))
+    }
+
+    async fn check_sponsors(&self, desired: &Desired) -> Result<(), ProvisioningError> {
+        const REMEDY: &str = "name one with --sponsor (the object id of a user)";
+        if desired.sponsors.is_empty() {
+            let what = "a new agent needs a sponsor, a person who answers for it";
+            return Err(ProvisioningError::refused(what, REMEDY));
+        }
+        for sponsor in &desired.sponsors {
+            if !self.is_user(sponsor.as_str()).await? {
+                let what = format!("the tenant has no user {sponsor}, so it cannot be a sponsor");
+                return Err(ProvisioningError::refused(what, REMEDY));
+            }
+        }
+        Ok(())
+    }
+
+    /// What Graph would refuse only after everything else was made.
+    async fn check_new_user(
+        &self,
+        desired: &Desired,
+        identity: Option<Uuid>,
+    ) -> Result<(), ProvisioningError> {
+        if let (Some(configured), Some(identity)) = (&self.configured.user, identity)
+            && let Some(present) = self.user(configured.as_str()).await?
+            && present.parent == Some(identity)
+        {
+            return Err(ProvisioningError::refused(
+                format!(
+                    "the agent has a user of another name already ({}), and can have only one",
+                    present.id
+                ),
+                "give that one's name with --agent-user-upn, or tear the agent down first",
+            ));
+        }
+        let domain = desired.upn.rsplit('@').next().unwrap_or_default().to_lowercase();
+        let domains = self.domains().await?;
+        if domains.is_empty() || domains.contains(&domain) {
+            return Ok(());
+        }
+        Err(ProvisioningError::refused(
+            format!("{domain} is not a domain of this tenant; it has {}", domains.join(", ")),
+            "give a name in one of those with --agent-user-upn",
+        ))
     }
 
     async fn missing_licences(

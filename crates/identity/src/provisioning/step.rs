@@ -142,8 +142,11 @@ pub(super) fn steps(desired: &Desired, found: &Found, warnings: &[String]) -> Ve
         },
         format!("grant on Microsoft Graph: {}", GRAPH_SCOPES.join(" ")),
     );
+    let has_location = found.user.as_ref().is_some_and(|user| user.has_usage_location);
     for licence in &found.licences {
-        step(StepKind::Licence, Change::Create, format!("licence {}", licence.part_number));
+        let location =
+            if has_location { String::new() } else { format!(", usage location {}", desired.usage_location) };
+        step(StepKind::Licence, Change::Create, format!("licence {}{location}", licence.part_number));
     }
     if found.licences.is_empty() {
         let none_free = warnings.iter().find(|warning| warning.contains("licence"));

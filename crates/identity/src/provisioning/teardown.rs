@@ -38,6 +38,8 @@ pub struct TeardownPlan {
     users: Vec<Uuid>,
     identity: Option<Uuid>,
     blueprint: Option<Uuid>,
+    /// The blueprint's. It goes with it, into the bin.
+    principal: Option<Uuid>,
     entries: Vec<EntryName>,
     settings: bool,
     purge: bool,
@@ -102,6 +104,7 @@ impl Provisioner {
             users: Vec::new(),
             identity: None,
             blueprint: None,
+            principal: None,
             entries,
             settings,
             purge: wanted.purge,
@@ -126,6 +129,9 @@ impl Provisioner {
         plan.users = self.users_to_remove(wanted, journal.as_ref(), &mut plan).await?;
         if let Some(parent) = parent {
             plan.blueprint = self.unless_others_use_it(&parent, plan.identity, &mut plan.remains).await?;
+            if wanted.purge && plan.blueprint.is_some() {
+                plan.principal = self.principal_of(&parent.to_string()).await?;
+            }
         }
         Ok(plan)
     }
@@ -325,6 +331,9 @@ impl Provisioner {
                 plan.purge,
             )
             .await?;
+            if let Some(principal) = &plan.principal {
+                self.purge(&run, principal).await?;
+            }
             run.tell(Progress::Done(StepKind::Blueprint, true));
         }
         if let Some(path) = self.settings_file.clone().filter(|_| plan.settings) {
@@ -355,17 +364,20 @@ impl Provisioner {
         id: &Uuid,
         purge: bool,
     ) -> Result<(), ProvisioningError> {
-        let remove = |operation: Operation, path: String| async move {
-            match self.change(operation, Method::Delete, &path, None).await {
-                Err(ProvisioningError::Graph(error)) if error.status() == Some(404) => Ok(()),
-                result => result.map(|_| ()),
-            }
-        };
-        run.act(action, Some(id), remove(operation, path.to_owned())).await?;
-        if purge {
-            let bin = format!("/v1.0/directory/deletedItems/{id}");
-            run.act("teardown.purge", Some(id), remove(Operation::Purge, bin)).await?;
+        run.act(action, Some(id), self.remove(operation, path)).await?;
+        if purge { self.purge(run, id).await } else { Ok(()) }
+    }
+
+    async fn purge(&self, run: &Run<'_>, id: &Uuid) -> Result<(), ProvisioningError> {
+        let path = format!("/v1.0/directory/deletedItems/{id}");
+        run.act("teardown.purge", Some(id), self.remove(Operation::Purge, &path)).await
+    }
+
+    /// What is gone already is no error.
+    async fn remove(&self, operation: Operation, path: &str) -> Result<(), ProvisioningError> {
+        match self.change(operation, Method::Delete, path, None).await {
+            Err(ProvisioningError::Graph(error)) if error.status() == Some(404) => Ok(()),
+            result => result.map(|_| ()),
         }
-        Ok(())
     }
 }

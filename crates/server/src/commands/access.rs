@@ -59,23 +59,33 @@ pub(crate) fn sponsors(command: &SponsorsCommand, json: bool) -> Result<u8, Fail
             let bench = Bench::new()?;
             let sponsors = bench.look(bench.provisioner.sponsors())?;
             if json {
+                let sponsors: Vec<_> = sponsors
+                    .iter()
+                    .map(|person| json!({"id": person.id, "display_name": person.display_name, "upn": person.upn}))
+                    .collect();
                 terminal::json(&json!({"sponsors": sponsors}))?;
             } else {
-                sponsors.iter().try_for_each(|id| terminal::line(&cleaned(id)))?;
+                for person in &sponsors {
+                    let name = person.display_name.as_deref().unwrap_or("-");
+                    let upn = person.upn.as_deref().unwrap_or("-");
+                    terminal::line(&cleaned(&format!("{}  {upn}  {name}", person.id)))?;
+                }
             }
         }
         SponsorsCommand::Add { id } => {
             let id = person(id)?;
             let bench = Bench::new()?;
             let lock = bench.provisioner.lock()?;
-            let changed = bench.act(async |gate| bench.provisioner.add_sponsor(&id, &lock, gate).await)?;
+            let changed =
+                bench.act_unplanned(async |gate| bench.provisioner.add_sponsor(&id, &lock, gate).await)?;
             say(changed, json)?;
         }
         SponsorsCommand::Remove { id } => {
             let id = person(id)?;
             let bench = Bench::new()?;
             let lock = bench.provisioner.lock()?;
-            let changed = bench.act(async |gate| bench.provisioner.remove_sponsor(&id, &lock, gate).await)?;
+            let changed =
+                bench.act_unplanned(async |gate| bench.provisioner.remove_sponsor(&id, &lock, gate).await)?;
             say(changed, json)?;
         }
     }
@@ -98,7 +108,7 @@ pub(crate) fn grants(command: &GrantsCommand, json: bool) -> Result<u8, Failure>
     let bench = Bench::new()?;
     let lock = bench.provisioner.lock()?;
     let provisioner = &bench.provisioner;
-    let changed = bench.act(async |gate| match add {
+    let changed = bench.act_unplanned(async |gate| match add {
         true => provisioner.grant_scopes(&resource, &scopes, &lock, gate).await,
         false => provisioner.revoke_scopes(&resource, &scopes, &lock, gate).await,
     })?;

@@ -40,16 +40,24 @@ impl Bench {
     ) -> Result<T, Failure> {
         on_record(&self.parts, &self.runtime, acting)
     }
+
+    /// The same for a change that no plan came before: what the plan would have read first is read first.
+    pub(super) fn act_unplanned<T>(
+        &self,
+        acting: impl AsyncFnOnce(Arc<dyn ActionGate>) -> Result<T, ProvisioningError>,
+    ) -> Result<T, Failure> {
+        self.look(self.provisioner.ready())?;
+        self.act(acting)
+    }
 }
 
-/// Changes things: the gate is the audit, and a signal ends it with every record closed. The keyring is judged before the
-/// audit makes a file.
+/// Changes things: the gate is the audit, and a signal ends it with every record closed. Callers have used the keyring
+/// before: behind an unsafe one the audit must not make a file.
 pub(super) fn on_record<T, E: Diagnose>(
     parts: &Parts,
     runtime: &Runtime,
     acting: impl AsyncFnOnce(Arc<dyn ActionGate>) -> Result<T, E>,
 ) -> Result<T, Failure> {
-    parts.config().keystore_policy().open()?;
     let gate: Arc<dyn ActionGate> = Arc::new(parts.audit()?);
     let result = runtime.block_on(async {
         tokio::select! {

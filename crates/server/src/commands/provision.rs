@@ -254,8 +254,8 @@ pub(crate) fn cert(command: &CertCommand, json: bool) -> Result<u8, Failure> {
         }
         CertCommand::Rotate => {
             let lock = bench.provisioner.lock()?;
-            let rotated =
-                bench.act(async |gate| bench.provisioner.rotate_certificate(&lock, gate, &tell).await)?;
+            let rotated = bench
+                .act_unplanned(async |gate| bench.provisioner.rotate_certificate(&lock, gate, &tell).await)?;
             let value = json!({"thumbprint": rotated.thumbprint.as_str(), "removed": rotated.removed});
             super::print_members(&value, json)?;
             Ok(YES)

@@ -124,6 +124,7 @@ fn update(context: &mut Context<'_>, id: &str) -> Outcome {
             body.insert(name, value);
         }
     }
+    // Guessed: a change of an object that shows already is seen by Graph's own reads at once.
     if let Some(entry) = context.world.directory.get_mut(Kind::Application, entry.id()) {
         entry.body = body;
     }
@@ -183,7 +184,7 @@ fn merged_keys(context: &Context<'_>, present: &[Value], wanted: &Value) -> Resu
                 "Key credential end date is invalid.",
             ));
         }
-        // Entra tells certificates apart by thumbprint, so the same one again is the same entry.
+        // Guessed: Entra tells certificates apart by thumbprint, so the same one again is the same entry.
         if let Some(same) = present.iter().find(|old| old["key"] == key["key"]) {
             merged.push(same.clone());
             continue;

@@ -25,6 +25,7 @@ pub(super) fn route(context: &mut Context<'_>, method: &str, rest: &[&str]) -> O
         ("POST", []) => create(context),
         ("PATCH", [id]) => {
             context.need(Operation::WriteGrant)?;
+            // Guessed: an empty scope is refused; revoking all is a DELETE.
             let scope = context.text("scope")?;
             let grant =
                 context.world.directory.get_mut(Kind::Grant, id).ok_or_else(|| GraphError::not_found(id))?;
@@ -50,6 +51,7 @@ fn create(context: &mut Context<'_>) -> Outcome {
     let scope = context.text("scope")?;
     let directory = &context.world.directory;
     for principal in [&client, &resource] {
+        // Guessed: 404, also while it still replicates.
         if directory.get(Kind::ServicePrincipal, principal).is_none() {
             return Err(GraphError::not_found(principal));
         }

@@ -32,7 +32,7 @@ pub(super) fn route(context: &mut Context<'_>, method: &str, rest: &[&str]) -> O
             let identity = entry.is(odata::AGENT_IDENTITY);
             let id = entry.id().to_owned();
             context.need(if identity { Operation::DeleteIdentity } else { Operation::WriteApplication })?;
-            // The agent users of an identity stay behind.
+            // The agent users of an identity stay behind; its grants and roles go with it.
             context.world.directory.delete(Kind::ServicePrincipal, &id);
             Ok(Answer::empty(204))
         }
@@ -119,6 +119,7 @@ fn create_identity(context: &mut Context<'_>) -> Outcome {
     let sponsors = context.sponsors()?;
     let directory = &context.world.directory;
     let app = directory.by_app_id(Kind::Application, &blueprint).filter(|app| app.is(odata::BLUEPRINT));
+    // Guessed: the code and the words.
     if app.is_none() || directory.by_app_id(Kind::ServicePrincipal, &blueprint).is_none() {
         let text = format!(
             "Agent identity blueprint '{blueprint}' does not exist or has no principal in the tenant."

@@ -68,6 +68,7 @@ fn shown(entry: &Entry, select: Option<&[String]>, single: bool) -> Value {
         |name: &str| select.is_none_or(|names| names.iter().any(|asked| asked.eq_ignore_ascii_case(name)));
     let mut body = Map::new();
     for (name, value) in &entry.body {
+        // Guessed: the type of an agent object shows whatever was selected.
         if name.starts_with('_') || !(asked(name) || name == "@odata.type") {
             continue;
         }

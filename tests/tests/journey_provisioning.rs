@@ -1,0 +1,253 @@
+//! Provisioning where something is wrong: the keyring, the disk, the person at the keyboard, the certificate's age.
+
+mod journey;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use entrabot_keystore::private_keyring::{Mode, PrivateKeyring};
+use entrabot_tests::stand_in::{Effect, Fault, Options};
+use journey::provisioning::{
+    UPN, administered, assert_one_of_everything, changes, count, provision, provision_arguments, teardown,
+};
+use journey::{Home, spans};
+use serde_json::{Value, json};
+
+const ID: &str = "0c4f7a5e-9a1f-4b8c-8a53-5d1b0a3c2e11";
+
+#[test]
+fn behind_an_unsafe_keyring_no_command_asks_anything_or_writes_anything() -> io::Result<()> {
+    let mut home = Home::ready(Options::default())?;
+    home.cloud.clear_requests();
+    for (mode, code) in [(Mode::Cleartext, 3), (Mode::Locked, 5)] {
+        home.keyring = PrivateKeyring::start(mode)?;
+        for command in [
+            &["provision", "--new", "--agent-user-upn", UPN, "--sponsor", ID, "--yes"][..],
+            &["provision", "--new", "--agent-user-upn", UPN, "--sponsor", ID, "--dry-run"],
+            &["teardown", "--yes", "--purge"],
+            &["cert", "list"],
+            &["cert", "verify"],
+            &["cert", "rotate"],
+            &["sponsors", "list"],
+            &["sponsors", "add", ID],
+            &["sponsors", "remove", ID],
+            &["grants", "list"],
+            &["grants", "grant", "Mail.Read"],
+            &["grants", "revoke", "Mail.Read"],
+        ] {
+            let finished = home.run(command, &[])?;
+            assert_eq!(finished.code, Some(code), "{mode:?} {command:?}: {finished:?}");
+        }
+    }
+    assert_eq!(home.cloud.requests().len(), 0);
+    for file in files_below(&home.state())? {
+        let of_logs = file.starts_with(home.state().join("logs"));
+        assert!(of_logs || fs::metadata(&file)?.len() == 0, "{}", file.display());
+    }
+    Ok(())
+}
+
+fn files_below(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            files.extend(files_below(&entry.path())?);
+        } else {
+            files.push(entry.path());
+        }
+    }
+    Ok(files)
+}
+
+#[test]
+fn with_a_full_disk_nothing_is_changed_and_no_key_is_made() -> io::Result<()> {
+    let home = administered(Options::default())?;
+    fs::create_dir(home.audit_dir())?;
+    let mount = ["-t", "tmpfs", "-o", "size=64k,mode=0700", "none"];
+    if !Command::new("mount").args(mount).arg(home.audit_dir()).output()?.status.success() {
+        println!("not run: a tmpfs cannot be mounted here");
+        return Ok(());
+    }
+    // Full to the last byte.
+    let filled = fs::write(home.audit_dir().join("filler"), vec![0; 1 << 20]);
+    home.cloud.clear_requests();
+    let refused = provision(&home);
+    let key = home.run(&["keystore", "get", "entrabot", "blueprint-private-key"], &[]);
+    let left = changes(&home.cloud.requests());
+    fs::remove_file(home.audit_dir().join("filler"))?;
+    let again = provision(&home);
+    Command::new("umount").arg("-l").arg(home.audit_dir()).output()?;
+    assert!(filled.is_err(), "the disk took a megabyte");
+    refused?.assert_code(7);
+    key?.assert_code(4);
+    assert_eq!(left, Vec::<String>::new());
+    again?.assert_code(0);
+    Ok(())
+}
+
+#[test]
+fn ctrl_c_closes_every_record_and_the_next_run_goes_on() -> io::Result<()> {
+    let home = administered(Options::default())?;
+    home.cloud.clear_requests();
+    home.cloud
+        .set_fault(Fault { method: Some("POST".into()), ..Fault::graph(Effect::DelayMs(5000)) }.times(1));
+    let arguments = provision_arguments(&home);
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut command = home.command(&words);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let begun = Instant::now();
+    while changes(&home.cloud.requests()).is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the run makes no change");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status()?;
+    let output = child.wait_with_output()?;
+    let answer: Value = serde_json::from_slice(&output.stdout)?;
+    assert_eq!(
+        (output.status.code(), &answer["error_type"]),
+        (Some(1), &json!("InterruptedError")),
+        "{answer}"
+    );
+    let records = home.records()?;
+    let closed = spans(&records);
+    assert!(closed.iter().all(|span| span.len() == 2), "{records:#?}");
+    assert_eq!(closed.last().map(|span| span[1].as_str()), Some("failure"), "{records:#?}");
+    provision(&home)?.assert_code(0);
+    assert_one_of_everything(&home)
+}
+
+#[test]
+fn a_run_that_was_cut_off_can_be_taken_back() -> io::Result<()> {
+    // After the blueprint, its certificate, the identity, the user: each time the settings name nothing yet.
+    for cut in [1, 3, 4, 5] {
+        let home = administered(Options::default())?;
+        home.cloud.clear_requests();
+        let arguments = provision_arguments(&home);
+        let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let mut command = home.command(&words);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let begun = Instant::now();
+        while changes(&home.cloud.requests()).len() < cut && child.try_wait()?.is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "the run hangs before change {cut}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill()?;
+        child.wait()?;
+        assert!(!home.state().join(".env").exists(), "it was cut off before its end");
+
+        home.run(&["teardown", "--preserve-provisioner", "--yes"], &[])?.assert_code(0);
+        for (collection, member, value) in [
+            ("applications", "displayName", "demo"),
+            ("servicePrincipals", "displayName", "demo"),
+            ("servicePrincipals", "displayName", "demo agent"),
+            ("users", "userPrincipalName", UPN),
+        ] {
+            let left = count(&home, collection, member, value);
+            assert_eq!(left, 0, "cut after {cut}: {collection}: {:#}", home.cloud.directory());
+        }
+        home.run(&["keystore", "get", "entrabot", "blueprint-private-key"], &[])?.assert_code(4);
+        assert!(!home.state().join("data/provisioning.json").exists());
+    }
+    Ok(())
+}
+
+#[test]
+fn teardown_for_good_leaves_no_entry_of_any_age_and_nothing_in_the_bin() -> io::Result<()> {
+    let home = administered(Options::default())?;
+    provision(&home)?.assert_code(0);
+    let legacy = ["blueprint_secret", "human_refresh_token", "agent_password", "http-bearer"];
+    for name in legacy {
+        home.run(&["keystore", "set", "entrabot", name], b"old")?.assert_code(0);
+    }
+    let looked = home.run(&["teardown", "--dry-run", "--purge", "--json"], &[])?;
+    looked.assert_code(0);
+    let removed = teardown(&home, &["--purge"])?;
+    removed.assert_code(0);
+    assert_eq!(looked.json()["would_remove"], removed.json()["removed"], "the dry run told the truth");
+    for name in legacy.iter().chain(&["blueprint-private-key"]) {
+        home.run(&["keystore", "get", "entrabot", name], &[])?.assert_code(4);
+    }
+    let tenant = home.cloud.info().tenant_id.clone();
+    home.run(&["keystore", "get", "entrabot-provisioner-cert", &tenant], &[])?.assert_code(4);
+    assert_eq!(home.cloud.directory()["deleted"], json!([]), "the directory's bin is empty");
+    home.run(&["audit", "verify"], &[])?.assert_code(0);
+    Ok(())
+}
+
+#[test]
+fn sponsors_and_scopes_change_by_name() -> io::Result<()> {
+    let home = administered(Options::default())?;
+    provision(&home)?.assert_code(0);
+    let list = home.run(&["grants", "list", "--json"], &[])?.json();
+    let grants = list["grants"].as_array().cloned().unwrap_or_default();
+    let on =
+        |name: &str| grants.iter().find(|grant| grant["resource_name"] == name).cloned().unwrap_or_default();
+    assert!(on("Microsoft Graph")["scopes"].to_string().contains("Mail.Send"), "{list:#}");
+    assert_eq!(on("Work IQ Tools")["by_blueprint"], true, "{list:#}");
+    let work_iq = home.cloud.info().resource.clone();
+    let mail = ["McpServers.Mail.All", "--resource", &work_iq, "--json"];
+    let granted = home.run(&[&["grants", "grant"][..], &mail].concat(), &[])?;
+    assert_eq!(granted.assert_code(0).json()["changed"], json!(["McpServers.Mail.All"]));
+    let revoked = home.run(&[&["grants", "revoke"][..], &mail].concat(), &[])?;
+    assert_eq!(revoked.assert_code(0).json()["changed"], json!(["McpServers.Mail.All"]));
+    home.run(&["grants", "grant", "Mail.Read Mail.Send"], &[])?.assert_code(1);
+    home.run(&["grants", "grant", "Mail.Read", "--resource", ID], &[])?.assert_code(4);
+
+    let only = home.cloud.info().sponsor_id.clone();
+    home.run(&["sponsors", "remove", &only], &[])?.assert_code(1);
+    home.run(&["sponsors", "add", &only], &[])?.assert_code(0);
+    home.run(&["sponsors", "add", "ada"], &[])?.assert_code(2);
+    let listed = home.run(&["sponsors", "list", "--json"], &[])?.json();
+    assert_eq!(listed["sponsors"][0]["id"], only.as_str(), "{listed}");
+    assert_eq!(listed["sponsors"][0]["upn"], "ada@contoso.example", "{listed}");
+    Ok(())
+}
+
+#[test]
+fn a_certificate_that_ends_soon_is_warned_about_by_doctor_and_server() -> io::Result<()> {
+    let home = Home::ready(Options { certificate_days: Some(10), ..Options::default() })?;
+    let checks = home.run(&["doctor", "--json"], &[])?.json()["checks"].clone();
+    let check = checks.as_array().into_iter().flatten().find(|check| check["name"] == "certificate").cloned();
+    let check = check.unwrap_or_default();
+    assert_eq!(
+        (&check["status"], &check["hint"]),
+        (&json!("warn"), &json!("run entrabot cert rotate")),
+        "{check}"
+    );
+
+    let client = home.serve()?;
+    let begun = Instant::now();
+    let warned = |log: &str| log.contains("certificate ends soon") && log.contains("entrabot cert rotate");
+    while !warned(&fs::read_to_string(home.serve_log())?) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{}", fs::read_to_string(home.serve_log())?);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    client.stop().map(drop)
+}
+
+#[test]
+fn a_running_server_follows_a_rotation() -> io::Result<()> {
+    let home = administered(Options::default())?;
+    provision(&home)?.assert_code(0);
+    // So short a life that no token outlives the rotation.
+    home.cloud.set_behaviour(|behaviour| behaviour.token_lifetime_s = 6);
+    let client = home.serve()?;
+    let create =
+        || client.call("create_word_document", &json!({"file_name": "a", "content_html": "<p>x</p>"}));
+    let before = create()?;
+    assert!(!before.is_error, "{}", before.text);
+    home.run(&["cert", "rotate", "--json"], &[])?.assert_code(0);
+    std::thread::sleep(Duration::from_millis(6500));
+    home.cloud.clear_requests();
+    // The first may still show the assertion that was signed for the old certificate.
+    let first = create()?;
+    let second = create()?;
+    assert!(!second.is_error, "{} then {}", first.text, second.text);
+    let proofs = home.cloud.requests().iter().filter(|request| request.hop() == Some(1)).count();
+    assert!(proofs > 0, "a new token was asked for");
+    client.stop().map(drop)
+}
