@@ -24,6 +24,7 @@ const GOOD: &[&str] = &[
     "chunked_split",
     "sse_no_blank",
     "notification_first",
+    "progress",
     "server_request_first",
     "priming_event",
     "sse_two_responses",

@@ -4,21 +4,13 @@ mod journey;
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Child, ChildStdin, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use entrabot_tests::stand_in::{Fault, Options};
+use journey::raw::Raw;
 use journey::{Home, spans};
 use serde_json::{Value, json};
-
-fn send(stdin: &mut ChildStdin, message: &Value) -> io::Result<()> {
-    writeln!(stdin, "{message}")
-}
-
-fn receive(lines: &Receiver<String>, within: Duration) -> Option<Value> {
-    lines.recv_timeout(within).ok().map(|line| serde_json::from_str(&line).expect("JSON on every line"))
-}
 
 /// Sockets of the process that are connected to `port`.
 fn connections(pid: u32, port: u16) -> io::Result<usize> {
@@ -79,38 +71,17 @@ fn a_cancelled_call_closes_its_connection_within_100_ms_and_its_span() -> io::Re
     let home = Home::ready(Options::default())?;
     home.cloud.set_fault(Fault::case("GetDocumentContent", "hang"));
     let port = work_iq_port(&home);
-    let mut child = home
-        .command(&["serve"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let mut stdin = child.stdin.take().expect("stdin");
-    let stdout = BufReader::new(child.stdout.take().expect("stdout"));
-    let (to, lines) = channel();
-    std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| to.send(line)));
-    send(
-        &mut stdin,
-        &json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {"protocolVersion": "2025-06-18",
-            "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}}),
-    )?;
-    receive(&lines, Duration::from_secs(10)).expect("an answer to initialize");
-    send(
-        &mut stdin,
-        &json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "read_word_document",
-            "arguments": {"url": "https://contoso.sharepoint.com/x.docx"}, "_meta": {"progressToken": "p"}}}),
-    )?;
-    let pid = child.id();
+    let mut server = Raw::serve(&home, &["serve"])?;
+    let arguments = json!({"url": "https://contoso.sharepoint.com/x.docx"});
+    let called = server.call("read_word_document", arguments)?;
+    let pid = server.pid();
     call_under_way(&home, pid, port, 1)?;
     // While it hangs, a client that gave a token hears of it.
-    let progress = receive(&lines, Duration::from_secs(8)).expect("progress");
+    let progress = server.receive(Duration::from_secs(8)).expect("progress");
     assert_eq!(progress["method"], "notifications/progress", "{progress}");
-    assert_eq!(progress["params"]["progressToken"], "p");
+    assert_eq!(progress["params"]["progressToken"], called);
 
-    send(
-        &mut stdin,
-        &json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7}}),
-    )?;
+    server.cancel(called)?;
     let took =
         wait_for("the connection is closed", Duration::from_secs(5), || Ok(connections(pid, port)? == 0))?;
     assert!(took < Duration::from_millis(100), "{took:?}");
@@ -118,11 +89,10 @@ fn a_cancelled_call_closes_its_connection_within_100_ms_and_its_span() -> io::Re
     wait_for("the span is closed", Duration::from_secs(5), || Ok(spans(&home.a365_records()?) == closed))?;
 
     home.cloud.clear_faults();
-    send(&mut stdin, &json!({"jsonrpc": "2.0", "id": 8, "method": "ping"}))?;
-    let next = receive(&lines, Duration::from_secs(5)).expect("the server lives");
-    assert_eq!(next["id"], 8, "the cancelled call is not answered: {next}");
-    drop(stdin);
-    assert!(child.wait()?.success());
+    let ping = server.request("ping", json!({}))?;
+    let next = server.receive(Duration::from_secs(5)).expect("the server lives");
+    assert_eq!(next["id"], ping, "the cancelled call is not answered: {next}");
+    assert!(server.end()?.success());
     Ok(())
 }
 

@@ -70,7 +70,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let tokens = TokenExchange::from_config(&config, Arc::new(signer), &egress)?;
     let who = Arc::new(AttributionChain::new(&config, Arc::new(Session::new())));
     let audit = AuditLog::open(AuditOptions::new(config.audit_dir(), config.data_dir()), who)?;
-    let door = WorkIqProvider::new(&config, audit, Arc::new(tokens), &egress)?;
+    // No seal: this example has no keyring. A program for daily use takes `WorkIqProvider::new`.
+    let door = WorkIqProvider::with_seal(&config, audit, Arc::new(tokens), &egress, None)?;
 
     let Some(tool) = arguments.next() else {
         return show(&door.list_tools(&server).await?.reply);

@@ -14,6 +14,10 @@ mod endpoint;
 mod error;
 mod manifest;
 mod message;
+mod offer;
+mod pins;
+mod presentable;
+mod progress;
 mod provider;
 mod reply;
 mod schema;
@@ -35,11 +39,15 @@ pub use entrabot_audit::{
 pub use entrabot_identity::{
     Egress, KeystoreSigner, Resource, SignerSource, TokenError, TokenExchange, TokenSource,
 };
+pub use entrabot_keystore::KeystoreError;
 pub use error::{A365Error, CallError, CallFailure, Fate, InvalidArgument};
 #[doc(hidden)]
 pub use manifest::lint_bytes;
 pub use manifest::{Finding, Server, Servers, Severity, lint_manifest};
-pub use provider::{Answered, WorkIqProvider};
+pub use offer::{Offer, OfferedTool};
+pub use pins::{KeyringSeal, PinSeal};
+pub use progress::{Progress, ProgressSink};
+pub use provider::{Answered, Trusted, WorkIqProvider};
 pub use reply::Reply;
 pub use tool_call::ToolCall;
 pub use transport::Transport;

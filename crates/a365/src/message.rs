@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
+use crate::progress::Raised;
 use crate::reply::Body;
 use crate::strict_json;
 
@@ -19,7 +20,9 @@ pub(crate) enum Incoming {
     Result(Map<String, Value>),
     /// Our error.
     Error { code: i64, message: String },
-    /// A request or notification of the server's: never an answer, whatever its id.
+    /// How far our request has come.
+    Progress(Raised),
+    /// Another request or notification of the server's: never an answer, whatever its id.
     ServerMessage,
     /// An answer with another id, or without one.
     Foreign,
@@ -34,7 +37,7 @@ pub(crate) enum Malformed {
     Rule(&'static str),
 }
 
-/// Reads one message. `id` is the one that our request carried.
+/// Reads one message. `id` is the one that our request carried, also as its progress token.
 pub(crate) fn read(text: &[u8], id: &str) -> Result<Incoming, Malformed> {
     let value = strict_json::parse(text).map_err(Malformed::NotJson)?;
     let mut message = match value {
@@ -49,7 +52,7 @@ pub(crate) fn read(text: &[u8], id: &str) -> Result<Incoming, Malformed> {
         Some(_) => return Err(Malformed::Rule("a JSON-RPC version other than 2.0")),
     }
     if message.contains_key("method") {
-        return Ok(Incoming::ServerMessage);
+        return Ok(Raised::read(&message, id).map_or(Incoming::ServerMessage, Incoming::Progress));
     }
     if message.get("id").and_then(Value::as_str) != Some(id) {
         // An error that could not be tied to a request is the answer to the only request there is.
@@ -107,7 +110,7 @@ pub(crate) fn read_call_result(result: Map<String, Value>) -> Result<CallResult,
         Body::Object(entries) => entries.values().map(longest_text).max().unwrap_or_default(),
         Body::Json(value) => longest_text(value),
         Body::Text(text) => text.len(),
-        Body::Definitions(_) | Body::Empty => 0,
+        Body::Listing(_) | Body::Empty => 0,
     };
     if longest > MAX_FILE_TEXT { Err(BadResult::TooLarge) } else { Ok(result) }
 }
@@ -209,13 +212,19 @@ pub(crate) fn initialize_params() -> Map<String, Value> {
     params
 }
 
-/// The `_meta` that the stateless revision wants in every request.
-pub(crate) fn stateless_meta() -> Value {
-    json!({
-        "io.modelcontextprotocol/protocolVersion": STATELESS_REVISION,
-        "io.modelcontextprotocol/clientInfo": client_info(),
-        "io.modelcontextprotocol/clientCapabilities": {},
-    })
+/// The `_meta` of a request: what the stateless revision wants in every one, and the token for its progress where
+/// somebody wants to hear of it. `None` where there is neither.
+pub(crate) fn meta(stateless: bool, progress_token: Option<&str>) -> Option<Value> {
+    let mut meta = Map::new();
+    if stateless {
+        meta.insert("io.modelcontextprotocol/protocolVersion".into(), STATELESS_REVISION.into());
+        meta.insert("io.modelcontextprotocol/clientInfo".into(), client_info());
+        meta.insert("io.modelcontextprotocol/clientCapabilities".into(), Map::new().into());
+    }
+    if let Some(token) = progress_token {
+        meta.insert("progressToken".into(), token.into());
+    }
+    (!meta.is_empty()).then(|| meta.into())
 }
 
 fn client_info() -> Value {

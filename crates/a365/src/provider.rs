@@ -9,8 +9,11 @@ use crate::catalog::KnownTool;
 use crate::definitions::ToolDefinition;
 use crate::error::CallFailure;
 use crate::manifest::ManifestSource;
-use crate::reply::Body;
-use crate::{A365Error, Reply, Server, ServerName, Servers, ToolCall, ToolName, Transport};
+use crate::pins::{self, PinSeal};
+use crate::{
+    A365Error, Offer, OfferedTool, ProgressSink, Reply, Server, ServerName, Servers, ToolCall, ToolName,
+    Transport,
+};
 
 /// A result and the ids under which its call is on record.
 #[derive(Debug)]
@@ -22,10 +25,22 @@ pub struct Answered<T = Reply> {
     pub recorded: Recorded,
 }
 
+/// Definitions that are the pinned ones from here on.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Trusted {
+    /// The tools, as their server defines them now.
+    pub tools: Vec<ToolDefinition>,
+    /// The pins there were could not be relied on, so all of them were dropped, also those of other servers: those are
+    /// trusted anew at their next use.
+    pub pins_begun_anew: bool,
+}
+
 /// The audited door: `pending` → token → call → outcome. Cheap to clone; clones share connections and caches.
 #[derive(Clone, Debug)]
 pub struct WorkIqProvider {
     inner: Arc<Inner>,
+    progress: Option<ProgressSink>,
 }
 
 #[derive(Debug)]
@@ -45,8 +60,8 @@ pub(crate) struct Route {
 }
 
 impl WorkIqProvider {
-    /// Touches no file but the CA bundle and no network: the manifest is read at each call, so that a server starts
-    /// without one.
+    /// Touches no file but the CA bundle, no keyring and no network: the manifest is read at each call, so that a
+    /// server starts without one. The keyring vouches for the pins, where the settings use one.
     ///
     /// # Errors
     /// [`A365Error::Base`], [`A365Error::Setup`].
@@ -56,9 +71,30 @@ impl WorkIqProvider {
         tokens: Arc<dyn TokenSource>,
         egress: &Egress,
     ) -> Result<Self, A365Error> {
-        let transport = Transport::new(egress, config.data_dir(), config.xpia_wrap())?;
+        Self::with_seal(config, audit, tokens, egress, pins::of_config(config))
+    }
+
+    /// The same with a seal of the caller's for the pins, or with none: then they are as safe as the data directory.
+    ///
+    /// # Errors
+    /// As [`WorkIqProvider::new`].
+    pub fn with_seal(
+        config: &Config,
+        audit: AuditLog,
+        tokens: Arc<dyn TokenSource>,
+        egress: &Egress,
+        seal: Option<Arc<dyn PinSeal>>,
+    ) -> Result<Self, A365Error> {
+        let transport = Transport::new(egress, config.data_dir(), seal, config.xpia_wrap())?;
         let manifest = ManifestSource::from_config(config)?;
-        Ok(Self { inner: Arc::new(Inner { audit, tokens, transport, manifest, routes: Mutex::default() }) })
+        let inner = Inner { audit, tokens, transport, manifest, routes: Mutex::default() };
+        Ok(Self { inner: Arc::new(inner), progress: None })
+    }
+
+    /// The same door, of whose calls' progress `sink` hears.
+    #[must_use]
+    pub fn reporting_to(&self, sink: ProgressSink) -> Self {
+        Self { inner: Arc::clone(&self.inner), progress: Some(sink) }
     }
 
     /// One audited call of exactly this server and tool.
@@ -66,6 +102,10 @@ impl WorkIqProvider {
     /// # Errors
     /// See [`A365Error`]; the span is closed whatever happens, also when the future is dropped.
     pub async fn call_tool(&self, call: ToolCall) -> Result<Answered, A365Error> {
+        let call = match &self.progress {
+            Some(sink) => call.reporting_to(sink.clone()),
+            None => call,
+        };
         let audit = self.inner.audit.clone();
         // Durable on disk before anything leaves. It blocks, so not on the runtime; dropped while it runs, the
         // permit it gives is dropped too, and that closes the span.
@@ -108,23 +148,43 @@ impl WorkIqProvider {
         Ok(Answered { reply: reply.definitions(), recorded })
     }
 
-    /// Accepts the definitions that a server advertises now, after
-    /// [`CallFailure::DefinitionChanged`]: they are what its tools are held to from here on.
+    /// What a configured server offers, for a client: each tool is pinned, or held to its pin, and what is shown of it
+    /// is capped, cleaned and enveloped. On record like any call.
     ///
     /// # Errors
     /// See [`A365Error`].
-    pub async fn trust(&self, server: &ServerName) -> Result<Answered<Vec<ToolDefinition>>, A365Error> {
+    pub async fn offer(&self, server: &ServerName) -> Result<Answered<Offer>, A365Error> {
         let server = self.server(server).await?;
-        let Answered { reply, recorded } = self.call_tool(ToolCall::list(&server)).await?;
-        if let Body::Definitions(definitions) = reply.body() {
-            let call = ToolCall::list(&server);
-            self.inner
-                .transport
-                .trust(&call, definitions)
-                .await
-                .map_err(|error| A365Error::Call { error: Box::new(error), recorded })?;
-        }
-        Ok(Answered { reply: reply.definitions(), recorded })
+        let Answered { reply, recorded } = self.call_tool(ToolCall::offer(&server)).await?;
+        let listing = reply.listing().expect("the answer to a listing is one");
+        let offer = Offer::of(server.name(), listing, reply.source(), reply.wrapping());
+        Ok(Answered { reply: offer, recorded })
+    }
+
+    /// One audited call of an offered tool, held to the very definition that was offered, with arguments that fit it.
+    ///
+    /// # Errors
+    /// See [`A365Error`].
+    pub async fn call_offered(
+        &self,
+        offered: &OfferedTool,
+        arguments: Map<String, Value>,
+    ) -> Result<Answered, A365Error> {
+        let server = self.server(offered.server()).await?;
+        let call = ToolCall::new(&server, offered.tool().clone(), arguments);
+        self.call_tool(call.held_to(offered.sha256().to_owned())).await
+    }
+
+    /// Accepts the definitions that a server advertises now, after [`CallFailure::DefinitionChanged`] or
+    /// [`CallFailure::PinsBroken`]: they are what its tools are held to from here on. On record as `tools.trust`.
+    ///
+    /// # Errors
+    /// See [`A365Error`].
+    pub async fn trust(&self, server: &ServerName) -> Result<Answered<Trusted>, A365Error> {
+        let server = self.server(server).await?;
+        let Answered { reply, recorded } = self.call_tool(ToolCall::trust(&server)).await?;
+        let pins_begun_anew = reply.listing().is_some_and(|listing| listing.pins_begun_anew);
+        Ok(Answered { reply: Trusted { tools: reply.definitions(), pins_begun_anew }, recorded })
     }
 
     /// The servers of the manifest, read now.
@@ -194,7 +254,8 @@ impl WorkIqProvider {
     /// The name under which a server lists the tool.
     async fn alias(&self, tool: KnownTool, server: &Server) -> Result<Option<ToolName>, A365Error> {
         let Answered { reply, .. } = self.call_tool(ToolCall::list(server)).await?;
-        let Body::Definitions(definitions) = reply.body() else { return Ok(None) };
+        let Some(listing) = reply.listing() else { return Ok(None) };
+        let definitions = &listing.definitions;
         let offered = |name: &&&str| definitions.iter().any(|definition| definition.name == **name);
         let known = tool.names().iter().find(offered).map(|name| (*name).to_owned());
         let spelled_otherwise = || {

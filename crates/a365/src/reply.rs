@@ -27,9 +27,18 @@ pub(crate) enum Body {
     /// Text blocks.
     Text(String),
     /// A listing of tools.
-    Definitions(Arc<[Definition]>),
+    Listing(Listing),
     /// Nothing.
     Empty,
+}
+
+/// What a server lists, and what its pins say of it.
+pub(crate) struct Listing {
+    pub(crate) definitions: Arc<[Definition]>,
+    /// The tools whose definition is not the pinned one; known only where the tools are to be offered.
+    pub(crate) changed: Vec<String>,
+    /// The pins could not be relied on, and all were dropped before these were pinned.
+    pub(crate) pins_begun_anew: bool,
 }
 
 impl Reply {
@@ -41,7 +50,7 @@ impl Reply {
     #[must_use]
     pub fn content(&self) -> Value {
         let value = match &self.body {
-            Body::Definitions(_) => {
+            Body::Listing(_) => {
                 return serde_json::to_value(self.definitions()).unwrap_or(Value::Null);
             }
             Body::Object(entries) => Value::Object(entries.clone()),
@@ -61,18 +70,27 @@ impl Reply {
     /// The tools of a listing; empty for any other answer.
     #[must_use]
     pub fn definitions(&self) -> Vec<ToolDefinition> {
+        self.listing()
+            .into_iter()
+            .flat_map(|listing| listing.definitions.iter())
+            .map(|definition| definition.clone().shown(&self.source, self.wrapping))
+            .collect()
+    }
+
+    pub(crate) fn listing(&self) -> Option<&Listing> {
         match &self.body {
-            Body::Definitions(definitions) => definitions
-                .iter()
-                .map(|definition| definition.clone().shown(&self.source, self.wrapping))
-                .collect(),
-            _ => Vec::new(),
+            Body::Listing(listing) => Some(listing),
+            Body::Object(_) | Body::Json(_) | Body::Text(_) | Body::Empty => None,
         }
     }
 
     /// Untrusted, as it came: for the typed tools, which wrap field by field.
     pub(crate) fn body(&self) -> &Body {
         &self.body
+    }
+
+    pub(crate) fn source(&self) -> &str {
+        &self.source
     }
 
     pub(crate) fn wrapping(&self) -> Wrapping {
@@ -97,7 +115,7 @@ impl Body {
             Self::Object(entries) => entries.is_empty(),
             Self::Json(value) => value.is_null(),
             Self::Text(text) => text.trim().is_empty(),
-            Self::Definitions(_) => false,
+            Self::Listing(_) => false,
             Self::Empty => true,
         }
     }

@@ -74,10 +74,18 @@ impl SseDecoder {
     /// # Errors
     /// See [`SseError`]; the decoder is of no use afterwards.
     pub fn feed(&mut self, bytes: &[u8], mut take: impl FnMut(Event) -> bool) -> Result<(), SseError> {
-        self.seen = self.seen.saturating_add(bytes.len());
-        if self.seen > self.max_stream {
+        // What lies before the cap is read first, so that it does not matter how the stream was cut into pieces.
+        let room = self.max_stream - self.seen;
+        let within = &bytes[..bytes.len().min(room)];
+        self.seen += within.len();
+        if self.feed_within(within, &mut take)? && bytes.len() > room {
             return Err(SseError::StreamTooLarge);
         }
+        Ok(())
+    }
+
+    /// Whether more is wanted.
+    fn feed_within(&mut self, bytes: &[u8], mut take: impl FnMut(Event) -> bool) -> Result<bool, SseError> {
         let mut rest = bytes;
         while let Some(first) = rest.first() {
             if self.after_cr {
@@ -100,10 +108,10 @@ impl SseDecoder {
             if let Some(event) = self.end_of_line()?
                 && !take(event)
             {
-                return Ok(());
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The stream ended: an event that lacks only its final blank line is given out all the same, because servers
@@ -201,16 +209,32 @@ mod tests {
     use super::*;
 
     fn decode(pieces: &[&[u8]], limits: (usize, usize)) -> Result<Vec<Event>, SseError> {
+        match outcome(pieces, limits) {
+            (events, None) => Ok(events),
+            (_, Some(error)) => Err(error),
+        }
+    }
+
+    /// The events that were given out, and what ended it.
+    fn outcome(pieces: &[&[u8]], limits: (usize, usize)) -> (Vec<Event>, Option<SseError>) {
         let mut decoder = SseDecoder::with_limits(limits.0, limits.1);
         let mut events = Vec::new();
         for piece in pieces {
-            decoder.feed(piece, |event| {
+            let fed = decoder.feed(piece, |event| {
                 events.push(event);
                 true
-            })?;
+            });
+            if let Err(error) = fed {
+                return (events, Some(error));
+            }
         }
-        events.extend(decoder.finish()?);
-        Ok(events)
+        match decoder.finish() {
+            Ok(last) => {
+                events.extend(last);
+                (events, None)
+            }
+            Err(error) => (events, Some(error)),
+        }
     }
 
     fn data(stream: &[u8]) -> Vec<String> {
@@ -272,6 +296,8 @@ mod tests {
             ends in prop::collection::vec(0_usize..3, 20),
             cuts in prop::collection::vec(0_usize..400, 0..12),
             bom in any::<bool>(),
+            // Caps that such a stream stays under, and caps that it runs into.
+            limits in prop_oneof![Just((10_000, 100_000)), (1_usize..60, 1_usize..200)],
         ) {
             let mut stream = if bom { "\u{feff}".to_owned() } else { String::new() };
             for (line, end) in lines.iter().zip(ends) {
@@ -283,10 +309,10 @@ mod tests {
             cuts.extend([0, bytes.len()]);
             cuts.sort_unstable();
             let pieces: Vec<&[u8]> = cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]).collect();
-            let limits = (10_000, 100_000);
-            prop_assert_eq!(decode(&pieces, limits), decode(&[bytes], limits));
+            let whole = outcome(&[bytes], limits);
+            prop_assert_eq!(&outcome(&pieces, limits), &whole);
             let single: Vec<&[u8]> = bytes.chunks(1).collect();
-            prop_assert_eq!(decode(&single, limits), decode(&[bytes], limits));
+            prop_assert_eq!(&outcome(&single, limits), &whole);
         }
     }
 }

@@ -4,10 +4,13 @@ use entrabot_audit::{Auditable, Subject};
 use serde_json::{Map, Value};
 
 use crate::catalog::{self, Effect};
+use crate::progress::ProgressSink;
 use crate::{Server, ServerName, ToolName};
 
 /// The name under which `tools/list` is on record.
-pub(crate) const LIST: &str = "tools.list";
+const LIST: &str = "tools.list";
+/// The same where its definitions become the pinned ones, whatever was pinned before.
+const TRUST: &str = "tools.trust";
 
 /// One call of one tool on one configured server, with its arguments.
 ///
@@ -17,19 +20,37 @@ pub struct ToolCall {
     server: Server,
     tool: ToolName,
     request: Request,
+    progress: Option<ProgressSink>,
 }
 
 /// What is asked.
 pub(crate) enum Request {
     /// `tools/call`.
-    Call {
-        arguments: Map<String, Value>,
-        effect: Effect,
-        /// Check the arguments against the advertised schema before they leave.
-        checked: bool,
-    },
+    Call { arguments: Map<String, Value>, effect: Effect, check: Check },
     /// `tools/list`.
-    List,
+    List(Purpose),
+}
+
+/// What the server's definition of the tool must be before the arguments leave. Pins are checked in any case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// Whatever it is.
+    Nothing,
+    /// One whose schema the arguments fit.
+    Schema,
+    /// Exactly the one with this digest, and the arguments fit it.
+    Definition { sha256: String },
+}
+
+/// What becomes of a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It is shown.
+    Show,
+    /// Its tools are offered to a client: each is pinned, or held to its pin.
+    Offer,
+    /// The operator takes it for true: each tool is pinned anew.
+    Trust,
 }
 
 impl ToolCall {
@@ -37,25 +58,52 @@ impl ToolCall {
     #[must_use]
     pub fn new(server: &Server, tool: ToolName, arguments: Map<String, Value>) -> Self {
         let effect = catalog::effect(tool.as_str());
-        Self { server: server.clone(), tool, request: Request::Call { arguments, effect, checked: false } }
+        let request = Request::Call { arguments, effect, check: Check::Nothing };
+        Self { server: server.clone(), tool, request, progress: None }
     }
 
     /// The same, whose arguments are checked against the schema that the server advertises before they leave.
     #[must_use]
     pub fn checked(self) -> Self {
-        match self.request {
-            Request::Call { arguments, effect, .. } => {
-                Self { request: Request::Call { arguments, effect, checked: true }, ..self }
-            }
-            Request::List => self,
+        self.with_check(Check::Schema)
+    }
+
+    /// The same, held to the definition with this digest.
+    pub(crate) fn held_to(self, sha256: String) -> Self {
+        self.with_check(Check::Definition { sha256 })
+    }
+
+    fn with_check(mut self, wanted: Check) -> Self {
+        if let Request::Call { check, .. } = &mut self.request {
+            *check = wanted;
         }
+        self
+    }
+
+    /// The same, of whose progress `sink` hears.
+    #[must_use]
+    pub fn reporting_to(mut self, sink: ProgressSink) -> Self {
+        self.progress = Some(sink);
+        self
     }
 
     /// What `server` offers.
     #[must_use]
     pub fn list(server: &Server) -> Self {
-        let tool = ToolName::parse(LIST).expect("letters and a dot are a tool name");
-        Self { server: server.clone(), tool, request: Request::List }
+        Self::listing(server, LIST, Purpose::Show)
+    }
+
+    pub(crate) fn offer(server: &Server) -> Self {
+        Self::listing(server, LIST, Purpose::Offer)
+    }
+
+    pub(crate) fn trust(server: &Server) -> Self {
+        Self::listing(server, TRUST, Purpose::Trust)
+    }
+
+    fn listing(server: &Server, name: &str, purpose: Purpose) -> Self {
+        let tool = ToolName::parse(name).expect("letters and a dot are a tool name");
+        Self { server: server.clone(), tool, request: Request::List(purpose), progress: None }
     }
 
     /// The server it goes to.
@@ -63,7 +111,7 @@ impl ToolCall {
     pub fn server(&self) -> &Server {
         &self.server
     }
-    /// The tool; `tools.list` for a listing.
+    /// The tool; `tools.list` or `tools.trust` for a listing.
     #[must_use]
     pub fn tool(&self) -> &ToolName {
         &self.tool
@@ -74,8 +122,11 @@ impl ToolCall {
     pub(crate) fn effect(&self) -> Effect {
         match self.request {
             Request::Call { effect, .. } => effect,
-            Request::List => Effect::Read,
+            Request::List(_) => Effect::Read,
         }
+    }
+    pub(crate) fn progress(&self) -> Option<&ProgressSink> {
+        self.progress.as_ref()
     }
     pub(crate) fn server_name(&self) -> &ServerName {
         self.server.name()

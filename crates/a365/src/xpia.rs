@@ -97,7 +97,8 @@ fn is_invisible(c: char) -> bool {
     }
 }
 
-fn is_plain_word(key: &str) -> bool {
+/// Letters, digits and the marks of names: nothing that reads as a sentence.
+pub(crate) fn is_plain_word(key: &str) -> bool {
     !key.is_empty()
         && key.len() <= 128
         && key

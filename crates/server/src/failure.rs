@@ -66,6 +66,16 @@ impl Failure {
         )
     }
 
+    /// Something took longer than it may.
+    pub(crate) fn timed_out(what: &str) -> Self {
+        Self::new(
+            "TimeoutError",
+            format!("{what} took too long"),
+            Some("try again later"),
+            ErrorClass::Unavailable,
+        )
+    }
+
     /// The same with another exit code.
     pub(crate) fn with_class(mut self, class: ErrorClass) -> Self {
         self.class = class;

@@ -15,7 +15,7 @@ use crate::compose::Parts;
 use crate::failure::Failure;
 use crate::http::{self, HttpOptions};
 use crate::logging;
-use crate::mcp::{EntrabotServer, InFlight, foreign_bases};
+use crate::mcp::{EntrabotServer, Exposed, InFlight, foreign_bases};
 use crate::singleton::SingletonLock;
 use crate::stdio::StdioTransport;
 
@@ -28,18 +28,17 @@ const CLOSING: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// A setting is malformed, the Python original is running, or the runtime cannot be made.
-pub(crate) fn over_stdio(config: Config) -> Result<(), Failure> {
-    run(config, stdio)
+pub(crate) fn over_stdio(config: Config, exposed: Exposed) -> Result<(), Failure> {
+    run(config, exposed, stdio)
 }
 
 /// Serves MCP over HTTP until a signal.
 ///
 /// # Errors
 /// As [`over_stdio`]; the address cannot be listened on.
-pub(crate) fn over_http(config: Config, options: HttpOptions) -> Result<(), Failure> {
-    run(config, async |serving| {
-        let server = EntrabotServer::new(serving.parts.clone(), serving.in_flight.clone());
-        http::serve::<http::Stateless>(options, server, serving.stop.clone()).await?;
+pub(crate) fn over_http(config: Config, exposed: Exposed, options: HttpOptions) -> Result<(), Failure> {
+    run(config, exposed, async |serving| {
+        http::serve::<http::Stateless>(options, serving.server(), serving.stop.clone()).await?;
         // What is still at work would otherwise go on until the runtime is gone.
         serving.abandon.cancel();
         Ok(())
@@ -50,13 +49,24 @@ pub(crate) fn over_http(config: Config, options: HttpOptions) -> Result<(), Fail
 struct Serving {
     parts: Parts,
     in_flight: InFlight,
+    exposed: Exposed,
     /// No further request is taken.
     stop: CancellationToken,
     /// What is in flight ends.
     abandon: CancellationToken,
 }
 
-fn run(config: Config, serve: impl AsyncFnOnce(&Serving) -> Result<(), Failure>) -> Result<(), Failure> {
+impl Serving {
+    fn server(&self) -> EntrabotServer {
+        EntrabotServer::new(self.parts.clone(), self.in_flight.clone(), self.exposed.clone())
+    }
+}
+
+fn run(
+    config: Config,
+    exposed: Exposed,
+    serve: impl AsyncFnOnce(&Serving) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let _singleton = SingletonLock::share(config.data_dir())?;
     logging::start(&config);
     for warning in config.warnings() {
@@ -76,6 +86,7 @@ fn run(config: Config, serve: impl AsyncFnOnce(&Serving) -> Result<(), Failure>)
     let serving = Serving {
         parts: parts.clone(),
         in_flight: InFlight::default(),
+        exposed,
         stop: CancellationToken::new(),
         abandon: CancellationToken::new(),
     };
@@ -104,8 +115,7 @@ async fn stdio(serving: &Serving) -> Result<(), Failure> {
     let (stop, abandon) = (serving.stop.clone(), serving.abandon.clone());
     let transport = StdioTransport::start(input, output, stop, abandon.clone());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "entrabot serves MCP over stdio");
-    let service = EntrabotServer::new(serving.parts.clone(), serving.in_flight.clone());
-    match service.serve_with_ct(transport, abandon).await {
+    match serving.server().serve_with_ct(transport, abandon).await {
         Ok(running) => match running.waiting().await {
             Ok(QuitReason::JoinError(_)) | Err(_) => return Err(Failure::internal("the MCP connection")),
             Ok(_) => {}

@@ -60,6 +60,8 @@ pub enum Effect {
     },
     /// A hostile case of Work IQ by its name (see [`super::hostile_cases`]), around the true result.
     Case(String),
+    /// Never handled; a JSON-RPC answer to the request with this result.
+    Result(serde_json::Value),
 }
 
 impl Fault {
@@ -146,6 +148,7 @@ impl Effect {
             Self::CloseAfterEffect => "close_after_effect".into(),
             Self::Respond { status, .. } => format!("respond_{status}"),
             Self::Case(name) => name.clone(),
+            Self::Result(_) => "result".into(),
         }
     }
 
@@ -176,6 +179,10 @@ impl Effect {
                 answer
             }
             Self::Case(name) => super::work_iq::hostile::answer(name, request, honest),
+            Self::Result(result) => {
+                let id = request.json().unwrap_or_default()["id"].clone();
+                Answer::json(200, &serde_json::json!({"jsonrpc": "2.0", "id": id, "result": result}))
+            }
         }
     }
 }

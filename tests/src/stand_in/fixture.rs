@@ -336,6 +336,10 @@ fn manifest(a365_base: &str, v2: bool) -> Value {
     let mut files = server("mcp_ODSPRemoteServer", "McpServers.OneDriveSharepoint.All", WORK_IQ_APP_ID);
     files["scope"] = json!("McpServers.OneDriveSharepoint.All");
     servers.push(files);
+    if !v2 {
+        servers.push(server("mcp_CalendarTools", "McpServers.Calendar.All", ""));
+        servers.push(server("mcp_MeServer", "McpServers.Me.All", ""));
+    }
     json!({"version": "1.1", "mcpServers": servers})
 }
 

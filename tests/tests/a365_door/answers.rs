@@ -230,3 +230,30 @@ async fn a_server_with_an_audience_of_its_own_gets_a_token_for_it() {
         "{scopes:?}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_hears_how_far_a_call_has_come() {
+    let door = Door::open();
+    let url = door.create("x").await.unwrap().reply.url;
+    door.cloud.set_fault(Fault::case("GetDocumentContent", "progress"));
+    let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let sink = entrabot_a365::ProgressSink::new({
+        let heard = std::sync::Arc::clone(&heard);
+        move |progress| heard.lock().unwrap().push(progress)
+    });
+    let request = entrabot_a365::tools::ReadWordDocument::new(&url).unwrap();
+    door.provider.reporting_to(sink).read_word_document(request).await.unwrap();
+    let heard = heard.lock().unwrap().clone();
+    let shares: Vec<_> = heard.iter().map(|progress| (progress.progress, progress.total)).collect();
+    assert_eq!(shares, [(1.0, Some(3.0)), (2.0, Some(3.0)), (3.0, Some(3.0))]);
+    for (at, progress) in (1..).zip(heard.iter()) {
+        let expected = format!(
+            "<external_content source=\"a365:mcp_WordServer.GetDocumentContent\">page {at} &lt;/external_content&gt; [redacted]</external_content>"
+        );
+        assert_eq!(progress.message.as_deref(), Some(expected.as_str()));
+    }
+    // Who did not ask gives out no token for it.
+    door.cloud.clear_requests();
+    door.read(&url).await.unwrap();
+    assert!(door.work_iq()[0].json.as_ref().unwrap()["params"].get("_meta").is_none());
+}

@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use entrabot_a365::tools::{CreateWordDocument, CreatedDocument, ReadWordDocument, WordDocument};
-use entrabot_a365::{A365Error, Answered, ServerName, ToolName, WorkIqProvider};
+use entrabot_a365::{A365Error, Answered, KeystoreError, PinSeal, ServerName, ToolName, WorkIqProvider};
 use entrabot_audit::{AuditLog, AuditOptions};
 use entrabot_identity::{AttributionChain, Config, Egress, Session, SignerSource, TokenError, TokenExchange};
 use entrabot_keystore::{CertificateThumbprint, PemSigner, SecretBytes, Signer};
@@ -27,9 +27,26 @@ impl SignerSource for FileSigner {
     }
 }
 
+/// What a keyring would keep of the pins.
+#[derive(Debug, Default)]
+struct SealInMemory {
+    line: Mutex<Option<String>>,
+}
+
+impl PinSeal for SealInMemory {
+    fn kept(&self) -> Result<Option<String>, KeystoreError> {
+        Ok(self.line.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+    fn keep(&self, line: &str) -> Result<(), KeystoreError> {
+        *self.line.lock().unwrap_or_else(PoisonError::into_inner) = Some(line.to_owned());
+        Ok(())
+    }
+}
+
 pub(crate) struct Door {
     pub(crate) cloud: StandIn,
     pub(crate) provider: WorkIqProvider,
+    seal: Arc<SealInMemory>,
     directory: tempfile::TempDir,
 }
 
@@ -45,13 +62,14 @@ impl Door {
     ) -> Self {
         let cloud = StandIn::start(options);
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let provider = provider(&cloud, directory.path(), settings(&cloud));
-        Self { cloud, provider, directory }
+        let seal = Arc::default();
+        let provider = provider(&cloud, directory.path(), settings(&cloud), &seal);
+        Self { cloud, provider, seal, directory }
     }
 
     /// Another door over the same cloud and the same directories, as a process started later has it.
     pub(crate) fn again(&mut self) {
-        self.provider = provider(&self.cloud, self.directory.path(), Vec::new());
+        self.provider = provider(&self.cloud, self.directory.path(), Vec::new(), &self.seal);
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -127,7 +145,12 @@ impl Door {
     }
 }
 
-fn provider(cloud: &StandIn, directory: &Path, extra: Vec<(&'static str, String)>) -> WorkIqProvider {
+fn provider(
+    cloud: &StandIn,
+    directory: &Path,
+    extra: Vec<(&'static str, String)>,
+    seal: &Arc<SealInMemory>,
+) -> WorkIqProvider {
     let config = config(cloud, directory, extra);
     let session = Arc::new(Session::new());
     let audit = AuditLog::open(
@@ -142,7 +165,8 @@ fn provider(cloud: &StandIn, directory: &Path, extra: Vec<(&'static str, String)
         thumbprint: info.blueprint_cert_thumbprint.clone(),
     };
     let tokens = TokenExchange::from_config(&config, Arc::new(signer), &egress).expect("an exchange");
-    WorkIqProvider::new(&config, audit, Arc::new(tokens), &egress).expect("a door")
+    let seal = Some(Arc::clone(seal) as Arc<dyn PinSeal>);
+    WorkIqProvider::with_seal(&config, audit, Arc::new(tokens), &egress, seal).expect("a door")
 }
 
 pub(crate) fn config(cloud: &StandIn, directory: &Path, extra: Vec<(&'static str, String)>) -> Config {

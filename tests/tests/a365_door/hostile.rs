@@ -33,6 +33,7 @@ const CASES: &[(&str, Verdict)] = &[
     ("chunked_split", Fine),
     ("sse_no_blank", Fine),
     ("notification_first", Fine),
+    ("progress", Fine),
     ("server_request_first", Fine),
     ("priming_event", Fine),
     ("sse_two_responses", Fine),

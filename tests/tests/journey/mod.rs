@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each journey uses its own part of this")]
 
 pub(crate) mod provisioning;
+pub(crate) mod raw;
 
 use std::collections::BTreeMap;
 use std::fs;

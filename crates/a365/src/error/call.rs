@@ -2,6 +2,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use entrabot_identity::TokenError;
+use entrabot_keystore::KeystoreError;
 
 use super::UpstreamText;
 use crate::{Diagnose, ErrorClass, ServerName, ToolName};
@@ -134,6 +135,16 @@ pub enum CallFailure {
         /// What is wrong.
         reason: Cow<'static, str>,
     },
+    /// The pins are not what was left: somebody else changed, removed or rolled them back.
+    PinsBroken {
+        /// What was found.
+        reason: &'static str,
+    },
+    /// The keyring, which vouches for the pins, cannot be asked.
+    PinsKeyring {
+        /// Why.
+        error: KeystoreError,
+    },
 }
 
 impl CallError {
@@ -215,6 +226,12 @@ impl fmt::Display for CallError {
             CallFailure::Tls { reason } => write!(f, "TLS refused: {reason}"),
             CallFailure::Disconnected => f.write_str("the connection ended before the answer was complete"),
             CallFailure::Pins { reason } => write!(f, "the pinned definitions cannot be used: {reason}"),
+            CallFailure::PinsBroken { reason } => {
+                write!(f, "the pinned definitions cannot be relied on: {reason}; nothing was sent")
+            }
+            CallFailure::PinsKeyring { error } => {
+                write!(f, "the keyring cannot vouch for the pinned definitions: {error}")
+            }
         }?;
         if *fate == Fate::Unknown {
             f.write_str("; the change may or may not have been applied")?;
@@ -231,6 +248,7 @@ impl std::error::Error for CallError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.failure {
             CallFailure::Token { error, .. } => error.source(),
+            CallFailure::PinsKeyring { error } => error.source(),
             _ => None,
         }
     }
@@ -244,6 +262,8 @@ impl Diagnose for CallError {
                 error.error_type()
             }
             CallFailure::Token { .. } => "A365TokenError",
+            CallFailure::PinsKeyring { error } => error.error_type(),
+            CallFailure::PinsBroken { .. } => "ToolPinsBrokenError",
             CallFailure::ConsentMissing { .. } => "A365ConsentMissingError",
             CallFailure::TenantNotActivated => "A365TenantNotActivatedError",
             CallFailure::DefinitionChanged => "ToolDefinitionChangedError",
@@ -303,6 +323,12 @@ impl Diagnose for CallError {
             }
             CallFailure::Connect { .. } => "check the network, DNS and ENTRABOT_PROXY".into(),
             CallFailure::Pins { .. } => "check the file a365-pins.json in the data directory".into(),
+            CallFailure::PinsBroken { .. } => format!(
+                "find out who changed a365-pins.json in the data directory; then pin what is offered now, after a look at \
+                 it (`entrabot tools {server}`), with `entrabot a365 trust {server}`: that drops all other pins"
+            )
+            .into(),
+            CallFailure::PinsKeyring { error } => return error.hint(),
             CallFailure::Redirect { .. } => "the address in the manifest is not the server's own: correct its `url`".into(),
             CallFailure::NonJson { .. } | CallFailure::ContentEncoding => {
                 "something between here and Work IQ answered in its place (a proxy or a gateway?)".into()
@@ -323,6 +349,7 @@ impl Diagnose for CallError {
     fn class(&self) -> ErrorClass {
         match &self.failure {
             CallFailure::Token { error, .. } => error.class(),
+            CallFailure::PinsKeyring { error } => error.class(),
             CallFailure::TokenRejected => ErrorClass::NotSignedIn,
             CallFailure::ArgumentsRefused { .. } | CallFailure::EndpointInvalid { .. } => {
                 ErrorClass::Configuration

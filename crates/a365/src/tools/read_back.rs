@@ -28,7 +28,7 @@ pub(super) fn word_document(reply: &Reply, url: &str) -> Result<WordDocument, Mi
             (content, Some(entries))
         }
         Body::Text(text) => (text.clone(), None),
-        Body::Json(_) | Body::Definitions(_) | Body::Empty => return Err("content"),
+        Body::Json(_) | Body::Listing(_) | Body::Empty => return Err("content"),
     };
     let empty = Map::new();
     let entries = entries.unwrap_or(&empty);
@@ -108,7 +108,7 @@ pub(super) fn text_file(reply: &Reply, file_id: &str) -> Result<TextFile, Missin
             text_of(entries, &["content", "text", "Content", "fileContent"]).ok_or("content")?.to_owned()
         }
         Body::Text(text) => text.clone(),
-        Body::Json(_) | Body::Definitions(_) | Body::Empty => return Err("content"),
+        Body::Json(_) | Body::Listing(_) | Body::Empty => return Err("content"),
     };
     Ok(TextFile {
         content: reply.wrapping().wrap(&format!("a365:{file_id}"), &content),
@@ -127,7 +127,7 @@ pub(super) fn binary_file(reply: &Reply) -> Result<BinaryFile, Missing> {
         )
         .ok_or("content")?,
         Body::Text(text) => text,
-        Body::Json(_) | Body::Definitions(_) | Body::Empty => return Err("content"),
+        Body::Json(_) | Body::Listing(_) | Body::Empty => return Err("content"),
     };
     let text = text.trim();
     if text.len() > MAX_FILE_BYTES.div_ceil(3) * 4 {
@@ -158,7 +158,7 @@ fn comment_id(reply: &Reply, names: &[&str]) -> Option<String> {
             let id = rest.split([',', ']']).next()?.trim();
             opaque(id)
         }
-        Body::Json(_) | Body::Definitions(_) | Body::Empty => None,
+        Body::Json(_) | Body::Listing(_) | Body::Empty => None,
     }
 }
 

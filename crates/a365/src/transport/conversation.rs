@@ -1,5 +1,6 @@
 //! All attempts of one call: the token, the retries, the deadline, the revision the server speaks.
 
+use std::collections::HashSet;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +12,7 @@ use serde_json::{Map, Value};
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::exchange::{self, Attempt};
+use super::exchange::{self, Attempt, Listener};
 use super::failure::{Again, Failure};
 use super::http::{HttpClient, ProtocolHeaders};
 use super::server_state::{Mode, ServerState};
@@ -20,6 +21,7 @@ use crate::catalog::Effect;
 use crate::definitions::{Definition, MAX_TOOLS};
 use crate::error::CallFailure;
 use crate::message;
+use crate::progress::ProgressSink;
 
 /// The whole time of a call, from the token on.
 const TOTAL: Duration = Duration::from_secs(30);
@@ -43,6 +45,8 @@ pub(super) struct Conversation<'a> {
     total: Duration,
     refreshed: bool,
     sessions: u32,
+    /// Who hears of the call's progress, and the `source` of its messages.
+    progress: Option<(&'a ProgressSink, String)>,
     _slot: SemaphorePermit<'a>,
 }
 
@@ -80,8 +84,14 @@ impl<'a> Conversation<'a> {
             total,
             refreshed: false,
             sessions: 0,
+            progress: None,
             _slot: slot,
         })
+    }
+
+    /// Hears of the call's progress from here on.
+    pub(super) fn listen(&mut self, sink: &'a ProgressSink, source: String) {
+        self.progress = Some((sink, source));
     }
 
     /// The bearer, so that an error can be searched for it.
@@ -102,16 +112,18 @@ impl<'a> Conversation<'a> {
         let mut switched = false;
         loop {
             let mode = self.state.mode();
-            match mode {
-                Mode::Stateless => params.insert("_meta".into(), message::stateless_meta()),
-                Mode::Plain | Mode::Session(_) => params.remove("_meta"),
+            let id = next_id();
+            // Only of the call itself: what stands around it is not what the caller waits for.
+            let progress_token = self.progress.as_ref().filter(|_| arguments.is_some()).map(|_| id.as_str());
+            match message::meta(mode == Mode::Stateless, progress_token) {
+                Some(meta) => params.insert("_meta".into(), meta),
+                None => params.remove("_meta"),
             };
             let mut protocol = protocol(&mode);
             if mode == Mode::Stateless {
                 protocol.method = Some(method);
                 protocol.name = name.map(str::to_owned);
             }
-            let id = format!("entrabot-{}", NEXT_ID.fetch_add(1, Ordering::Relaxed));
             let body = Bytes::from(message::request(&id, method, &params, arguments));
             let failure = match self.attempt(&id, protocol, body).await {
                 Ok(outcome) => return Ok(outcome.result),
@@ -160,7 +172,7 @@ impl<'a> Conversation<'a> {
 
     /// `initialize` and `notifications/initialized`.
     async fn open_session(&mut self) -> Result<(), Failure> {
-        let id = format!("entrabot-{}", NEXT_ID.fetch_add(1, Ordering::Relaxed));
+        let id = next_id();
         let body = Bytes::from(message::request(&id, "initialize", &message::initialize_params(), None));
         // Whatever fails here, the call itself was not done.
         let unsent = |failure: Failure| Failure { may_be_applied: false, again: Again::No, ..failure };
@@ -191,7 +203,13 @@ impl<'a> Conversation<'a> {
             deadline: self.deadline,
             total: self.total,
             scope: self.server.scope(),
+            progress: self.listener(),
         }
+    }
+
+    fn listener(&self) -> Option<Listener<'_>> {
+        let (sink, source) = self.progress.as_ref()?;
+        Some(Listener { sink, source, bearer: self.bearer()? })
     }
 
     /// What the server offers, as listed in the last minutes.
@@ -210,7 +228,7 @@ impl<'a> Conversation<'a> {
 
     /// What the server offers now: every page, at most 10 of them and 500 tools.
     pub(super) async fn list_tools(&mut self) -> Result<Arc<[Definition]>, Failure> {
-        let mut definitions = Vec::new();
+        let mut definitions: Vec<Definition> = Vec::new();
         let mut cursors: Vec<String> = Vec::new();
         loop {
             let mut params = Map::new();
@@ -239,10 +257,19 @@ impl<'a> Conversation<'a> {
                 Some(_) => return Err(Failure::protocol("a cursor that is not a string")),
             }
         }
+        let mut names = HashSet::new();
+        if !definitions.iter().all(|definition| names.insert(definition.name.as_str())) {
+            // What was pinned and what is called could be different ones.
+            return Err(Failure::protocol("a listing that names a tool twice"));
+        }
         let definitions: Arc<[Definition]> = definitions.into();
         self.state.set_listing(Arc::clone(&definitions));
         Ok(definitions)
     }
+}
+
+fn next_id() -> String {
+    format!("entrabot-{}", NEXT_ID.fetch_add(1, Ordering::Relaxed))
 }
 
 fn protocol(mode: &Mode) -> ProtocolHeaders {

@@ -11,6 +11,7 @@ use super::failure::{self, Again, Failure, Refusal};
 use super::http::{Answer, HttpClient, ProtocolHeaders};
 use crate::error::CallFailure;
 use crate::message::{self, Incoming};
+use crate::progress::{ProgressSink, Raised};
 use crate::sse::{self, SseDecoder, SseError};
 use crate::{Endpoint, strict_json};
 
@@ -31,6 +32,23 @@ pub(super) struct Attempt<'a> {
     /// The whole time of the call, for messages.
     pub(super) total: Duration,
     pub(super) scope: Option<&'a str>,
+    pub(super) progress: Option<Listener<'a>>,
+}
+
+/// Who hears of the request's progress.
+#[derive(Clone, Copy)]
+pub(super) struct Listener<'a> {
+    pub(super) sink: &'a ProgressSink,
+    /// The `source` of the messages' envelopes.
+    pub(super) source: &'a str,
+    /// What no message may hold.
+    pub(super) bearer: &'a str,
+}
+
+impl Listener<'_> {
+    fn hear(self, raised: Raised) {
+        self.sink.report(raised, self.source, self.bearer);
+    }
 }
 
 /// A result, and the session that came with it.
@@ -69,7 +87,7 @@ pub(super) async fn request(http: &HttpClient, attempt: Attempt<'_>) -> Result<O
             }
             other => other,
         }),
-        Incoming::ServerMessage => {
+        Incoming::Progress(_) | Incoming::ServerMessage => {
             Err(Failure::protocol("a message of the server's own in place of an answer"))
         }
         Incoming::Foreign => Err(Failure::protocol("an answer to another request")),
@@ -106,7 +124,8 @@ async fn json(answer: &mut Answer, attempt: &Attempt<'_>) -> Result<Incoming, Fa
 
 /// Reads events until the answer with our id, then lets go of the stream: it may stay open for ever.
 async fn events(answer: &mut Answer, attempt: &Attempt<'_>) -> Result<Incoming, Failure> {
-    let mut reading = Reading { id: attempt.id, found: None, any: false, foreign: false };
+    let mut reading =
+        Reading { id: attempt.id, progress: attempt.progress, found: None, any: false, foreign: false };
     let mut decoder = SseDecoder::default();
     loop {
         match answer.chunk(attempt.deadline, attempt.total).await {
@@ -131,6 +150,7 @@ async fn events(answer: &mut Answer, attempt: &Attempt<'_>) -> Result<Incoming, 
 
 struct Reading<'a> {
     id: &'a str,
+    progress: Option<Listener<'a>>,
     found: Option<Result<Incoming, Failure>>,
     any: bool,
     foreign: bool,
@@ -144,6 +164,12 @@ impl Reading<'_> {
             return true;
         }
         match message::read(event.data.as_bytes(), self.id) {
+            Ok(Incoming::Progress(raised)) => {
+                if let Some(listener) = self.progress {
+                    listener.hear(raised);
+                }
+                return true;
+            }
             Ok(Incoming::ServerMessage) => return true,
             Ok(Incoming::Foreign) => {
                 self.foreign = true;

@@ -4,6 +4,7 @@ mod conversation;
 mod exchange;
 mod failure;
 mod http;
+mod pinning;
 mod server_state;
 
 use std::path::Path;
@@ -14,13 +15,13 @@ use entrabot_identity::{Egress, TokenSource};
 use serde_json::{Map, Value};
 
 use crate::catalog::Effect;
-use crate::definitions::{Definition, PinState, PinStore};
 use crate::error::{CallError, CallFailure, Fate, UpstreamText};
 use crate::message::{self, BadResult};
+use crate::pins::{PinSeal, PinStore};
 use crate::reply::{Body, Reply};
 use crate::tool_call::Request;
 use crate::xpia::Wrapping;
-use crate::{A365Error, ToolCall, schema};
+use crate::{A365Error, ToolCall};
 use conversation::Conversation;
 use failure::Failure;
 use http::HttpClient;
@@ -55,16 +56,21 @@ impl std::fmt::Debug for Transport {
 }
 
 impl Transport {
-    /// A transport that keeps the pins of tool definitions in `data_dir`, and puts what comes back in envelopes
-    /// unless `wrap` is off.
+    /// A transport that keeps the pins of tool definitions in `data_dir` under this seal, and puts what comes back in
+    /// envelopes unless `wrap` is off.
     ///
     /// # Errors
     /// [`A365Error::Setup`]: the CA bundle or the proxy cannot be used.
-    pub fn new(egress: &Egress, data_dir: &Path, wrap: bool) -> Result<Self, A365Error> {
+    pub fn new(
+        egress: &Egress,
+        data_dir: &Path,
+        seal: Option<Arc<dyn PinSeal>>,
+        wrap: bool,
+    ) -> Result<Self, A365Error> {
         Ok(Self {
             http: HttpClient::new(egress)?,
             states: ServerStates::default(),
-            pins: Arc::new(PinStore::new(data_dir)),
+            pins: Arc::new(PinStore::new(data_dir, seal)),
             wrapping: Wrapping::new(wrap),
         })
     }
@@ -98,16 +104,22 @@ impl Transport {
         result.map_err(|failure| self.error(call, failure, conversation.bearer()))
     }
 
-    async fn converse(&self, call: &ToolCall, conversation: &mut Conversation<'_>) -> Result<Reply, Failure> {
+    async fn converse<'a>(
+        &self,
+        call: &'a ToolCall,
+        conversation: &mut Conversation<'a>,
+    ) -> Result<Reply, Failure> {
         match call.request() {
-            Request::List => {
+            Request::List(purpose) => {
                 let definitions = conversation.list_tools().await?;
-                Ok(self.reply(call, Body::Definitions(definitions), 0))
+                let listing = self.listed(call, definitions, *purpose).await?;
+                Ok(self.reply(call, Body::Listing(listing), 0))
             }
-            Request::Call { arguments, effect, checked } => {
+            Request::Call { arguments, effect, check } => {
                 let pinned = *effect == Effect::Write && self.is_pinned(call).await?;
-                if pinned || *checked {
-                    self.check_definition(call, arguments, pinned, *checked, conversation).await?;
+                self.check_definition(call, arguments, pinned, check, conversation).await?;
+                if let Some(sink) = call.progress() {
+                    conversation.listen(sink, source_of(call));
                 }
                 let reply = self.call_tool(call, arguments, conversation).await?;
                 if *effect == Effect::Write && !pinned {
@@ -144,87 +156,8 @@ impl Transport {
         Ok(self.reply(call, result.body, result.skipped))
     }
 
-    /// Holds the call to the definition that its server advertises: to its schema, and, where the tool is pinned,
-    /// to the pin. Nothing of the call has left yet.
-    async fn check_definition(
-        &self,
-        call: &ToolCall,
-        arguments: &Map<String, Value>,
-        pinned: bool,
-        checked: bool,
-        conversation: &mut Conversation<'_>,
-    ) -> Result<(), Failure> {
-        let definitions = match conversation.definitions().await {
-            Ok(definitions) => definitions,
-            // A server that lists nothing has the last word on the arguments itself; a pin has no such excuse.
-            Err(Failure { what: CallFailure::Upstream { .. } | CallFailure::UnknownTool, .. }) if !pinned => {
-                return Ok(());
-            }
-            Err(failure) => return Err(Failure { may_be_applied: false, ..failure }),
-        };
-        let name = call.tool().as_str();
-        let Some(definition) = definitions.iter().find(|definition| definition.name == name) else {
-            return Err(Failure::before_sending(CallFailure::UnknownTool));
-        };
-        if pinned && self.pin_state(call, definition).await? == PinState::Changed {
-            return Err(Failure::before_sending(CallFailure::DefinitionChanged));
-        }
-        if checked {
-            schema::check(&definition.input_schema, arguments)
-                .map_err(|rule| Failure::before_sending(CallFailure::ArgumentsRefused { rule }))?;
-        }
-        Ok(())
-    }
-
-    /// The first definition of a tool that writes is trusted and recorded, after its first call: there is nothing
-    /// to compare before it, and a server that offers no listing still works.
-    async fn pin_first_seen(&self, call: &ToolCall, conversation: &mut Conversation<'_>) {
-        let Ok(definitions) = conversation.definitions_within(std::time::Duration::from_secs(5)).await else {
-            tracing::debug!(server = %call.server_name(), "no listing of tools to pin");
-            return;
-        };
-        let name = call.tool().as_str();
-        let Some(definition) = definitions.iter().find(|definition| definition.name == name) else { return };
-        let pins = vec![(pin_key(call, name), definition.sha256.clone())];
-        if let Err(error) = self.with_pins(move |store| store.pin(&pins, false)).await {
-            tracing::warn!(%error, "the tool's definition could not be pinned");
-        }
-    }
-
-    /// Pins the definitions of a listing anew.
-    pub(crate) async fn trust(&self, call: &ToolCall, definitions: &[Definition]) -> Result<(), CallError> {
-        let pins: Vec<_> = definitions
-            .iter()
-            .map(|definition| (pin_key(call, &definition.name), definition.sha256.clone()))
-            .collect();
-        self.with_pins(move |store| store.pin(&pins, true))
-            .await
-            .map_err(|error| self.error(call, pins_failure(&error), None))
-    }
-
-    async fn is_pinned(&self, call: &ToolCall) -> Result<bool, Failure> {
-        let key = pin_key(call, call.tool().as_str());
-        self.with_pins(move |store| store.is_pinned(&key)).await.map_err(|error| pins_failure(&error))
-    }
-
-    async fn pin_state(&self, call: &ToolCall, definition: &Definition) -> Result<PinState, Failure> {
-        let key = pin_key(call, &definition.name);
-        let sha256 = definition.sha256.clone();
-        self.with_pins(move |store| store.state(&key, &sha256)).await.map_err(|error| pins_failure(&error))
-    }
-
-    /// The pins lie in a file, and files block.
-    async fn with_pins<T: Send + 'static>(
-        &self,
-        run: impl FnOnce(&PinStore) -> std::io::Result<T> + Send + 'static,
-    ) -> std::io::Result<T> {
-        let store = Arc::clone(&self.pins);
-        tokio::task::spawn_blocking(move || run(&store)).await.map_err(std::io::Error::other)?
-    }
-
     fn reply(&self, call: &ToolCall, body: Body, skipped: usize) -> Reply {
-        let source = format!("a365:{}.{}", call.server_name(), call.tool());
-        Reply::new(body, skipped, source, self.wrapping)
+        Reply::new(body, skipped, source_of(call), self.wrapping)
     }
 
     fn error(&self, call: &ToolCall, failure: Failure, bearer: Option<&str>) -> CallError {
@@ -247,16 +180,9 @@ impl Transport {
     }
 }
 
-fn pin_key(call: &ToolCall, tool: &str) -> String {
-    format!("{}/{}/{tool}", call.server().endpoint().host(), call.server_name())
-}
-
-fn pins_failure(error: &std::io::Error) -> Failure {
-    let reason = match error.kind() {
-        std::io::ErrorKind::InvalidData => "the file is damaged".into(),
-        kind => kind.to_string().into(),
-    };
-    Failure::before_sending(CallFailure::Pins { reason })
+/// The `source` of the envelopes around what a call brings back.
+fn source_of(call: &ToolCall) -> String {
+    format!("a365:{}.{}", call.server_name(), call.tool())
 }
 
 /// Every string of the arguments, and every key that is not public knowledge.

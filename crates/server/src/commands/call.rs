@@ -107,17 +107,24 @@ pub(crate) fn trust(server: &str, json: bool) -> Result<u8, Failure> {
     drop(door);
     close(&parts);
     let accepted = result?.reply;
+    if accepted.pins_begun_anew {
+        terminal::note("the pins could not be relied on: those of all other servers are dropped too");
+    }
     if json {
-        terminal::json(&json!({"server": server.as_str(), "trusted": accepted}))?;
+        terminal::json(&json!({
+            "server": server.as_str(),
+            "trusted": accepted.tools,
+            "pins_begun_anew": accepted.pins_begun_anew,
+        }))?;
     } else {
-        for tool in &accepted {
+        for tool in &accepted.tools {
             terminal::line(&crate::failure::cleaned(&format!("{}  sha256 {}", tool.name, tool.sha256)))?;
         }
     }
     Ok(YES)
 }
 
-fn server_name(text: &str) -> Result<ServerName, Failure> {
+pub(super) fn server_name(text: &str) -> Result<ServerName, Failure> {
     ServerName::parse(text).map_err(|error| Failure::usage(error.to_string(), "give a name of the manifest"))
 }
 

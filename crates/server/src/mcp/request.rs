@@ -1,10 +1,10 @@
 //! A call that has passed every check that needs nothing but the call itself.
 
-use entrabot_a365::InvalidArgument;
 use entrabot_a365::tools::{
     AddWordComment, CreateWordDocument, GetFileMetadataByUrl, ReadBinaryFile, ReadTextFile, ReadWordDocument,
     ReplyToWordComment,
 };
+use entrabot_a365::{InvalidArgument, OfferedTool};
 use entrabot_audit::LogEntry;
 use rmcp::model::JsonObject;
 
@@ -14,12 +14,13 @@ use super::confirm::Question;
 use super::tools::{Effect, ToolKind, ToolSpec};
 use crate::failure::Failure;
 
-/// One call, typed.
+/// One call, typed; that of an exposed tool as far as it can be.
 #[derive(Debug)]
 pub(super) enum Request {
     AddWordComment(AddWordComment),
     AuditLog(LogEntry),
     CreateWordDocument(CreateWordDocument),
+    Exposed(Box<OfferedTool>, JsonObject),
     GetFileMetadataByUrl(GetFileMetadataByUrl),
     ReadBinaryFile(ReadBinaryFile),
     ReadTextFile(ReadTextFile),
@@ -44,6 +45,13 @@ impl Request {
             Effect::Reads | Effect::Records | Effect::Tells => None,
         };
         Ok((request, question))
+    }
+
+    /// The call of an exposed tool, and what a person would be asked about it unless it is known to only read. Its
+    /// arguments are checked where they can be held to what its server defines now.
+    pub(super) fn exposed(name: &str, tool: OfferedTool, arguments: JsonObject) -> (Self, Option<Question>) {
+        let question = (!tool.only_reads()).then(|| Question::exposed(name, &tool, &arguments));
+        (Self::Exposed(Box::new(tool), arguments), question)
     }
 
     fn typed(tool: &ToolSpec, arguments: &Arguments) -> Result<Self, Failure> {

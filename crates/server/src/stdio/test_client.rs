@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::compose::Parts;
-use crate::mcp::{EntrabotServer, InFlight};
+use crate::mcp::{EntrabotServer, Exposed, InFlight};
 
 /// A client of the real server, and the server beside it.
 pub(crate) struct Client {
@@ -39,8 +39,9 @@ impl Client {
         ];
         let more = settings.iter().map(|(name, value)| (*name, (*value).to_owned()));
         let config = Config::from_variables(base.into_iter().chain(more)).unwrap();
-        let server = EntrabotServer::new(Parts::new(config).unwrap(), InFlight::default())
-            .with_patience(Duration::from_secs(1));
+        let server =
+            EntrabotServer::new(Parts::new(config).unwrap(), InFlight::default(), Exposed::default())
+                .with_patience(Duration::from_secs(1));
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let (input, output) = tokio::io::split(theirs);
         let (stop, abandon) = (CancellationToken::new(), CancellationToken::new());

@@ -27,7 +27,7 @@ use rmcp::service::{PeerRequestOptions, RequestContext, ServiceError};
 pub(super) use question::{Act, Question};
 use seal::Seals;
 
-use super::heartbeat::Heartbeat;
+use super::progress::Reports;
 use super::request::Request;
 use crate::failure::Failure;
 
@@ -109,13 +109,14 @@ impl Confirmation {
         question: Option<Question>,
         retry: Retry,
         context: &RequestContext<RoleServer>,
+        reports: &mut Reports,
     ) -> Result<Cleared, NotCleared> {
         let (ConfirmWrites::Ask | ConfirmWrites::Always, Some(question)) = (self.policy, question) else {
             return Ok(Cleared(request));
         };
         match way(context) {
             Way::Request => {
-                let action = self.ask(&question, context).await.map_err(NotCleared::Refused)?;
+                let action = self.ask(&question, context, reports).await.map_err(NotCleared::Refused)?;
                 decided(&question, &action).map_err(NotCleared::Refused)?;
             }
             Way::Answer => self.answered(&question, retry)?,
@@ -134,12 +135,12 @@ impl Confirmation {
         &self,
         question: &Question,
         context: &RequestContext<RoleServer>,
+        reports: &mut Reports,
     ) -> Result<ElicitationAction, Failure> {
         let request = ServerRequest::ElicitRequest(self.elicitation(question));
         let options = PeerRequestOptions::with_timeout(self.patience);
         let asked = context.peer.send_request_with_option(request, options).await.map_err(unasked)?;
         let id = asked.id.clone();
-        let mut heartbeat = Heartbeat::of(context);
         tokio::select! {
             biased;
             () = context.ct.cancelled() => {
@@ -148,7 +149,7 @@ impl Confirmation {
                 drop(context.peer.notify_cancelled(taken_back).await);
                 Err(withdrawn())
             }
-            answer = heartbeat.during("waiting for a person's decision", asked.await_response()) => match answer {
+            answer = reports.during("waiting for a person's decision", asked.await_response()) => match answer {
                 Ok(ClientResult::ElicitResult(result)) => Ok(result.action),
                 Ok(_) => Err(unreadable()),
                 Err(ServiceError::Timeout { timeout }) => Err(too_late(timeout)),

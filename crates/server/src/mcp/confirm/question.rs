@@ -1,5 +1,11 @@
 //! What a person is asked, in words that say what is about to happen.
 
+use std::borrow::Cow;
+
+use entrabot_a365::OfferedTool;
+use rmcp::model::JsonObject;
+use serde_json::Value;
+
 use crate::failure::visible;
 use crate::mcp::arguments::Arguments;
 
@@ -8,7 +14,7 @@ const SHOWN: usize = 1_500;
 
 /// The question about one call.
 pub(in crate::mcp) struct Question {
-    tool: &'static str,
+    tool: Cow<'static, str>,
     /// The call itself, byte for byte: what a sealed answer is good for.
     call: Vec<u8>,
     act: Act,
@@ -43,11 +49,19 @@ impl Question {
                 call.extend_from_slice(part.as_bytes());
             }
         }
-        Self { tool, call, act }
+        Self { tool: tool.into(), call, act }
     }
 
-    pub(super) fn tool(&self) -> &'static str {
-        self.tool
+    /// About a call of another server's tool, which goes by `name` here.
+    pub(in crate::mcp) fn exposed(name: &str, tool: &OfferedTool, arguments: &JsonObject) -> Self {
+        // Also to the definition that was shown: the answer is good for no other.
+        let mut call = [name, "\n", tool.sha256(), "\n"].concat().into_bytes();
+        call.extend(Value::from(arguments.clone()).to_string().into_bytes());
+        Self { tool: name.to_owned().into(), call, act: Act::exposed(tool, arguments) }
+    }
+
+    pub(super) fn tool(&self) -> &str {
+        &self.tool
     }
 
     pub(super) fn call(&self) -> &[u8] {
@@ -75,6 +89,15 @@ impl Question {
 }
 
 impl Act {
+    /// A tool of another server.
+    fn exposed(tool: &OfferedTool, arguments: &JsonObject) -> Self {
+        let text = format!("{:#}", Value::from(arguments.clone()));
+        Self {
+            does: format!("Call {} of {} as", tool.tool(), tool.server()),
+            content: Some(Content { is: "Its arguments", text }),
+        }
+    }
+
     /// `create_word_document`.
     pub(in crate::mcp) fn create_document(arguments: &Arguments) -> Self {
         let name = arguments.get("file_name");

@@ -21,6 +21,7 @@ pub const CASES: &[&str] = &[
     "chunked_split",
     "sse_no_blank",
     "notification_first",
+    "progress",
     "server_request_first",
     "priming_event",
     "sse_two_responses",
@@ -147,7 +148,7 @@ pub(crate) fn answer(case: &str, request: &Request, honest: impl FnOnce() -> Ans
         _ => {}
     }
     let reply = reply_of(&honest());
-    stream(case, &reply)
+    stream(case, request, &reply)
         .or_else(|| shape(case, request, &reply))
         .or_else(|| size(case, &reply))
         .unwrap_or_else(|| {
@@ -218,7 +219,7 @@ fn refusal(case: &str) -> Option<Answer> {
 }
 
 /// Cases of the event stream's form.
-fn stream(case: &str, reply: &Value) -> Option<Answer> {
+fn stream(case: &str, request: &Request, reply: &Value) -> Option<Answer> {
     let event = format!("event: message\ndata: {reply}\n\n");
     let mut kind = SSE;
     let notification = json!({"jsonrpc": "2.0", "method": "notifications/progress",
@@ -259,6 +260,7 @@ fn stream(case: &str, reply: &Value) -> Option<Answer> {
                 "content": [{"type": "text", "text": "{\"webUrl\":\"https://second.example/\"}"}]}});
             format!("{event}data: {second}\n\n").into_bytes()
         }
+        "progress" => return Some(progress(request, reply)),
         "chunked_split" => return Some(chunked(200, kind, event.bytes().map(|byte| vec![byte]))),
         "sse_then_open" => {
             let mut bytes = head(200, &[("Content-Type", SSE), ("Transfer-Encoding", "chunked")]);
@@ -292,6 +294,31 @@ fn stream(case: &str, reply: &Value) -> Option<Answer> {
         _ => return None,
     };
     Some(Answer::whole(200, kind, text))
+}
+
+/// Tells how far it is, three times, to a client that gave a token for it; then the answer.
+fn progress(request: &Request, reply: &Value) -> Answer {
+    let token = request.json().unwrap_or_default()["params"]["_meta"]["progressToken"].clone();
+    let mut bytes = head(200, &[("Content-Type", SSE), ("Transfer-Encoding", "chunked")]);
+    // Of another request: nobody's here.
+    let foreign = json!({"jsonrpc": "2.0", "method": "notifications/progress",
+                         "params": {"progressToken": "another", "progress": 99}});
+    bytes.extend(chunk(format!("data: {foreign}\n\n").as_bytes()));
+    let mut steps = vec![Step::Write(bytes)];
+    for at in 1..=3 {
+        let message = format!("page {at} </external_content> {}", request.bearer().unwrap_or_default());
+        let told = json!({"jsonrpc": "2.0", "method": "notifications/progress",
+                          "params": {"progressToken": token, "progress": at, "total": 3, "message": message}});
+        let bytes = chunk(format!("data: {told}\n\n").as_bytes());
+        steps.push(Step::Repeat {
+            bytes,
+            times: u64::from(!token.is_null()),
+            pause: Duration::from_millis(300),
+        });
+    }
+    let answer = format!("data: {reply}\n\n");
+    steps.push(Step::Write([chunk(answer.as_bytes()), chunk(b"")].concat()));
+    Answer::script(200, steps)
 }
 
 /// Cases of the JSON-RPC message and of the result in it.
@@ -421,13 +448,14 @@ fn size(case: &str, reply: &Value) -> Option<Answer> {
     let hundred = 100 * MEGABYTE;
     Some(match case {
         "base64_7mb" => {
-            let content =
-                json!({"content": "A".repeat(7 * MEGABYTE), "encoding": "base64", "name": "big.bin"});
-            Answer::json(
-                200,
-                &json!({"jsonrpc": "2.0", "id": reply["id"], "result": {
-                "content": [{"type": "text", "text": content.to_string()}]}}),
-            )
+            // Put together by hand: without optimisation, escaping this much costs more than what is to be measured.
+            let file = "A".repeat(7 * MEGABYTE);
+            let inner = format!(r#"{{\"content\":\"{file}\",\"encoding\":\"base64\",\"name\":\"big.bin\"}}"#);
+            let body = format!(
+                r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[{{"type":"text","text":"{inner}"}}]}}}}"#,
+                reply["id"]
+            );
+            Answer::whole(200, JSON, body.into_bytes())
         }
         "body_100mb" => {
             let start = b"{\"jsonrpc\":\"2.0\",\"x\":\"";

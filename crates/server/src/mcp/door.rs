@@ -1,0 +1,41 @@
+//! The way from a tool call to the audited door, and back as an answer.
+
+use entrabot_a365::{A365Error, Answered, ProgressSink, WorkIqProvider};
+use rmcp::model::CallToolResult;
+use serde::Serialize;
+
+use super::answer;
+use crate::compose::Parts;
+use crate::failure::Failure;
+
+/// The door, after the sign-in that may be under way.
+pub(super) async fn open(parts: &Parts) -> Result<WorkIqProvider, Failure> {
+    parts.sign_in().settled().await;
+    let opening = parts.clone();
+    match tokio::task::spawn_blocking(move || opening.provider()).await {
+        Ok(door) => door,
+        Err(_) => Err(Failure::internal("opening the audit log")),
+    }
+}
+
+/// One call through the door, of whose progress `sink` hears.
+pub(super) async fn through<T, F, Answer>(
+    parts: &Parts,
+    sink: Option<ProgressSink>,
+    call: F,
+) -> CallToolResult
+where
+    T: Serialize,
+    F: FnOnce(WorkIqProvider) -> Answer,
+    Answer: Future<Output = Result<Answered<T>, A365Error>>,
+{
+    let door = match (open(parts).await, sink) {
+        (Ok(door), Some(sink)) => door.reporting_to(sink),
+        (Ok(door), None) => door,
+        (Err(failure), _) => return answer::failure(&failure, None),
+    };
+    match call(door).await {
+        Ok(answered) => answer::success(&answered.reply, Some(answer::ids(answered.recorded))),
+        Err(error) => answer::failure(&Failure::of(&error), error.recorded().map(answer::ids)),
+    }
+}

@@ -1,0 +1,107 @@
+//! `entrabot serve` under a bare JSON-RPC client: for what an MCP library would hide.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::Home;
+
+/// A server that has completed the handshake.
+pub(crate) struct Raw {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    next_id: u64,
+}
+
+impl Raw {
+    /// Starts `entrabot` with these arguments; its stderr goes to the home's log.
+    pub(crate) fn serve(home: &Home, arguments: &[&str]) -> io::Result<Self> {
+        let mut command = home.command(arguments);
+        let log = File::options().create(true).append(true).open(home.serve_log())?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
+        let mut child = command.spawn()?;
+        let stdin = child.stdin.take();
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let (to, lines) = channel();
+        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| to.send(line)));
+        let mut raw = Self { child, stdin, lines, next_id: 0 };
+        let client = json!({"name": "raw", "version": "1"});
+        let hello = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client});
+        let id = raw.request("initialize", hello)?;
+        raw.answer(id, Duration::from_secs(20));
+        raw.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))?;
+        Ok(raw)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a request; the answer is its id.
+    pub(crate) fn request(&mut self, method: &str, params: Value) -> io::Result<u64> {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))?;
+        Ok(id)
+    }
+
+    /// Calls a tool, with its id as the token for its progress.
+    pub(crate) fn call(&mut self, tool: &str, arguments: Value) -> io::Result<u64> {
+        let token = json!({"progressToken": self.next_id});
+        self.request("tools/call", json!({"name": tool, "arguments": arguments, "_meta": token}))
+    }
+
+    pub(crate) fn cancel(&mut self, id: u64) -> io::Result<()> {
+        self.send(
+            &json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}}),
+        )
+    }
+
+    fn send(&mut self, message: &Value) -> io::Result<()> {
+        writeln!(self.stdin.as_mut().expect("open until the end"), "{message}")
+    }
+
+    /// The next message.
+    pub(crate) fn receive(&mut self, within: Duration) -> Option<Value> {
+        let line = self.lines.recv_timeout(within).ok()?;
+        Some(serde_json::from_str(&line).expect("JSON on every line"))
+    }
+
+    /// The answer to a request; what comes before it is lost.
+    #[track_caller]
+    pub(crate) fn answer(&mut self, id: u64, within: Duration) -> Value {
+        let until = Instant::now() + within;
+        loop {
+            let message =
+                self.receive(until.saturating_duration_since(Instant::now())).expect("an answer in time");
+            if message["id"] == id {
+                return message;
+            }
+        }
+    }
+
+    /// Closes its input and waits for its end.
+    pub(crate) fn end(mut self) -> io::Result<ExitStatus> {
+        drop(self.stdin.take());
+        self.child.wait()
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) fn kill(mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(drop)
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        // Already gone when the test went well.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
