@@ -16,6 +16,7 @@ fn main() {
         ["get", service, username] => linux::get(service, username),
         ["reopen", provider] => linux::reopen(provider.parse().unwrap()),
         ["hardened"] => linux::hardened(),
+        ["uninspectable"] => linux::uninspectable(),
         other => panic!("no such role: {other:?}"),
     }
 }
@@ -29,7 +30,10 @@ mod linux {
     use std::pin::Pin;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use entrabot_keystore::{Allowlist, Candidate, EntryName, Keystore, SecretBytes};
+    use entrabot_keystore::private_keyring::{Mode, PrivateKeyring};
+    use entrabot_keystore::{
+        Allowlist, Candidate, Diagnose as _, EntryName, Keystore, SecretBytes, Surroundings,
+    };
     use rustix::process::{Signal, getpid, kill_process};
     use zbus::export::futures_core::Stream as _;
     use zbus::fdo::RequestNameFlags;
@@ -134,5 +138,38 @@ mod linux {
         let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
         let dumpable = rustix::process::dumpable_behavior().unwrap();
         println!("{} {dumpable:?}", core.split_whitespace().skip(4).take(2).collect::<Vec<_>>().join(" "));
+    }
+
+    /// Starts a keyring of its own, whose daemon may not be inspected, and says what the guard makes of it.
+    pub(super) fn uninspectable() {
+        let keyring = PrivateKeyring::start(Mode::Encrypted).unwrap();
+        let process = keyring.provider_pid().unwrap();
+        let looked = |what: &str| match std::fs::File::open(format!("/proc/{process}/{what}")) {
+            Ok(_) => "readable".to_owned(),
+            Err(error) => error.kind().to_string(),
+        };
+        println!("its executable: {}", looked("exe"));
+        println!("its environment: {}", looked("environ"));
+
+        let around = Surroundings::from_vars(&keyring.env());
+        let open = |allowed: &Allowlist| Candidate::detect_in(&around).unwrap().validate(allowed);
+        let error = open(&Allowlist::default()).unwrap_err();
+        let finding = error.finding();
+        let (verdict, backend) = (finding.verdict(), finding.backend().unwrap());
+        println!("refused: {} {verdict} {backend} at rest {}", error.error_type(), finding.at_rest());
+        println!("error: {error}");
+        println!("hint: {}", error.hint().unwrap());
+        for id in ["secret-service:gnome-keyring", "secret-service:unverified"] {
+            let said = open(&Allowlist::with(id).unwrap()).map_or_else(
+                |_| "refused".to_owned(),
+                |keystore| {
+                    let entry = EntryName::new("entrabot-test", "a").unwrap();
+                    keystore.put(&entry, &SecretBytes::new(b"value".to_vec())).unwrap();
+                    assert_eq!(keystore.get(&entry).unwrap().expose(), b"value");
+                    format!("kept, and {} bytes probed", keystore.sanity_probe().unwrap().stored_bytes())
+                },
+            );
+            println!("with {id}: {said}");
+        }
     }
 }

@@ -11,32 +11,17 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{Rogue, entry, keyring, open, open_in, refusal, secret, surroundings};
+use common::{
+    DAEMON, PEER, Rogue, entry, keyring, open, open_in, refusal, secret, signal, surroundings, timely,
+};
 use entrabot_keystore::private_keyring::{Mode, PrivateKeyring};
 use entrabot_keystore::{
     Allowlist, AtRest, Candidate, Diagnose as _, ErrorClass, Keystore, KeystoreError, Surroundings, Verdict,
 };
-use rustix::process::{Pid, Signal, kill_process};
-
-const PEER: &str = env!("CARGO_BIN_EXE_keystore-test-peer");
-const DAEMON: &str = "/usr/bin/gnome-keyring-daemon";
-
-fn signal(keyring: &PrivateKeyring, signal: Signal) {
-    let pid = i32::try_from(keyring.provider_pid().unwrap()).unwrap();
-    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
-}
+use rustix::process::Signal;
 
 /// One operation on the entry `a`.
 type Act = fn(&Keystore) -> Result<(), KeystoreError>;
-
-/// Runs it, and holds it to the promise that nothing waits for a keyring longer than 2.5 s.
-#[track_caller]
-fn timely<T>(act: impl FnOnce() -> T) -> T {
-    let started = Instant::now();
-    let result = act();
-    assert!(started.elapsed() < Duration::from_millis(2_500), "{:?}", started.elapsed());
-    result
-}
 
 #[track_caller]
 fn expect_timeout<T: std::fmt::Debug>(result: Result<T, KeystoreError>) {

@@ -11,6 +11,10 @@ use entrabot_keystore::{
     Allowlist, Candidate, Diagnose as _, EntryName, InsecureKeyringBackendError, Keystore, KeystoreError,
     SecretBytes, Surroundings,
 };
+use rustix::process::{Pid, Signal, kill_process};
+
+pub const PEER: &str = env!("CARGO_BIN_EXE_keystore-test-peer");
+pub const DAEMON: &str = "/usr/bin/gnome-keyring-daemon";
 
 /// A private keyring. A test that cannot have one fails: one that did not run must not look passed.
 pub fn keyring(mode: Mode) -> PrivateKeyring {
@@ -65,6 +69,25 @@ pub fn refusal<T: std::fmt::Debug>(result: Result<T, KeystoreError>) -> Insecure
     }
 }
 
+/// Runs it, and holds it to the promise that nothing waits for a keyring longer than 2.5 s.
+#[track_caller]
+pub fn timely<T>(act: impl FnOnce() -> T) -> T {
+    let started = Instant::now();
+    let result = act();
+    assert!(started.elapsed() < Duration::from_millis(2_500), "{:?}", started.elapsed());
+    result
+}
+
+/// The keyring daemon's process.
+pub fn provider(keyring: &PrivateKeyring) -> Pid {
+    let number = keyring.provider_pid().and_then(|number| i32::try_from(number).ok());
+    number.and_then(Pid::from_raw).expect("a provider runs")
+}
+
+pub fn signal(keyring: &PrivateKeyring, signal: Signal) {
+    kill_process(provider(keyring), signal).expect("the provider is there");
+}
+
 /// A child process that ends with its test.
 pub struct Peer(pub Child);
 
@@ -77,7 +100,7 @@ impl Drop for Peer {
 /// A command in which signals do what they do by default, also where this test runs in the background of a shell.
 pub fn peer(keyring: &PrivateKeyring, arguments: &[&str]) -> Command {
     let mut command = Command::new("env");
-    command.args(["--default-signal=INT,TERM", env!("CARGO_BIN_EXE_keystore-test-peer")]);
+    command.args(["--default-signal=INT,TERM", PEER]);
     command.args(arguments).envs(keyring.env());
     command
 }
@@ -122,7 +145,7 @@ impl Monitor {
 
 /// A process that waits for the provider's name, or has it; and the file of the calls it received.
 pub struct Rogue {
-    _process: Peer,
+    process: Peer,
     record: PathBuf,
 }
 
@@ -140,7 +163,11 @@ impl Rogue {
         let mut line = String::new();
         BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
         assert_eq!(line.trim(), expected);
-        Self { _process: Peer(process), record }
+        Self { process: Peer(process), record }
+    }
+
+    pub fn process(&self) -> u32 {
+        self.process.0.id()
     }
 
     pub fn received(&self) -> String {
