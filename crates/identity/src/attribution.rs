@@ -179,7 +179,7 @@ impl AttributionChain {
             (SessionState::AgentUser, Some(user @ SessionUser::Agent(_))) => {
                 return Ok((user.id().to_owned(), Via::Session));
             }
-            (_, Some(user @ SessionUser::Human(_)))
+            (_, Some(user @ (SessionUser::Human(_) | SessionUser::Operator(_))))
                 if session.attribution == AttributionType::DelegatedHuman =>
             {
                 return Ok((user.id().to_owned(), Via::Session));

@@ -32,12 +32,12 @@ pub use provisioning::{
     TeardownPlan,
 };
 pub use session::{
-    Human, InvalidTransitionError, Session, SessionChange, SessionError, SessionSnapshot, SessionState,
-    SessionUser, Step,
+    Human, InvalidTransitionError, Making, Session, SessionChange, SessionError, SessionSnapshot,
+    SessionState, SessionUser, Step,
 };
 #[cfg(feature = "tokens")]
 pub use tokens::{
     AccessToken, AgentIdentity, ClaimsChallenge, Egress, Hop, HopReport, HopSuccess, KeystoreSigner,
-    Resource, ShownClaim, SignerSource, TokenError, TokenExchange, TokenExchangeError, TokenFuture,
+    Resource, ShownClaim, SignerSource, TlsFault, TokenError, TokenExchange, TokenExchangeError, TokenFuture,
     TokenResponse, TokenSource, fmi_subject, parse_token_response,
 };

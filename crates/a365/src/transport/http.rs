@@ -5,7 +5,7 @@ use std::error::Error;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use entrabot_identity::{AccessToken, Egress};
+use entrabot_identity::{AccessToken, Egress, TlsFault};
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use tokio::time::{Instant, timeout_at};
 
@@ -194,8 +194,8 @@ fn host_of(location: &str, base: &url::Url) -> Option<String> {
 }
 
 fn classify(error: &reqwest::Error) -> Failure {
-    if let Some(tls) = tls_error(error) {
-        return Failure::before_sending(CallFailure::Tls { reason: explain(tls).into() });
+    if let Some(fault) = TlsFault::find(error) {
+        return Failure::before_sending(CallFailure::Tls { reason: fault.as_str().into() });
     }
     if error.is_connect() {
         let reason = if error.is_timeout() {
@@ -231,46 +231,6 @@ fn has_message(error: &reqwest::Error, words: &str) -> bool {
         next = error.source();
     }
     false
-}
-
-/// The TLS library's own error within, also inside an `io::Error`.
-fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return Some(tls);
-        }
-        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if let Some(tls) = inner.and_then(|inner| tls_error(inner)) {
-            return Some(tls);
-        }
-        next = error.source();
-    }
-    None
-}
-
-fn explain(error: &rustls::Error) -> &'static str {
-    use rustls::CertificateError as Certificate;
-    match error {
-        rustls::Error::InvalidCertificate(certificate) => match certificate {
-            Certificate::Expired | Certificate::ExpiredContext { .. } => "the host's certificate has expired",
-            Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
-                "the host's certificate is not valid yet (or this machine's clock is wrong)"
-            }
-            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
-                "the host's certificate is for another name"
-            }
-            Certificate::UnknownIssuer => {
-                "the host's certificate is from an authority that is not trusted here"
-            }
-            Certificate::Revoked => "the host's certificate was revoked",
-            _ => "the host's certificate is not valid",
-        },
-        rustls::Error::PeerIncompatible(_) | rustls::Error::AlertReceived(_) => {
-            "the host speaks no TLS version or cipher that is accepted here (1.2 at least)"
-        }
-        _ => "the handshake failed",
-    }
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub use teardown::{Remains, Teardown, TeardownPlan};
 use crate::graph::Graph;
 use crate::tokens::TokenEndpoint;
 use crate::tokens::http::Http;
-use crate::{AgentId, AgentUserId, BlueprintAppId, Config, Egress, Origin, Resource, TenantId};
+use crate::{AgentId, AgentUserId, BlueprintAppId, ClientId, Config, Egress, Origin, Resource, TenantId};
 use sign_in::SignIn;
 
 /// Makes, resumes and removes an agent through Microsoft Graph; asks the gate before each changing step.
@@ -116,6 +116,12 @@ impl Provisioner {
     /// The keyring refused, or holds no such certificate.
     pub async fn ready(&self) -> Result<(), ProvisioningError> {
         self.sign_in.credential().await.map(|_| ())
+    }
+
+    /// The Provisioner app, which acts for the operator.
+    #[must_use]
+    pub fn app(&self) -> &ClientId {
+        self.sign_in.app()
     }
 
     /// The right to change things from this data directory; one run at a time.

@@ -59,6 +59,10 @@ impl SignIn {
         }
     }
 
+    pub(super) fn app(&self) -> &ClientId {
+        &self.app
+    }
+
     /// `entrabot-provisioner-cert`/`{tenant}`.
     pub(super) fn entry(&self) -> EntryName {
         EntryName::new(SERVICE, self.tenant.as_str()).expect("a tenant id is a valid entry name")

@@ -12,6 +12,7 @@
 //! not be entered without one, nor a state that has none with one.
 
 mod error;
+mod making;
 mod state;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use error::{InvalidTransitionError, SessionError};
+pub use making::Making;
 pub use state::{Human, SessionSnapshot, SessionState, SessionUser, Step};
 
 use crate::{AgentUserId, AttributionType};
@@ -115,13 +117,26 @@ impl Session {
     {
         let (claim, from) = self.claim()?;
         let to = step.state();
-        if !from.state.allows(to) {
-            return Err(InvalidTransitionError { from: from.state, to }.into());
-        }
+        let after = from.after(step)?;
         callback().map_err(|error| SessionError::Transition { to, source: Box::new(error) })?;
-        self.lock().now = from.after(step);
+        self.lock().now = after;
         drop(claim);
         self.tell(&SessionChange { from: from.state, to });
+        Ok(())
+    }
+
+    /// Takes steps, chosen by what the session is now, that no other step can come between; all of them or none.
+    fn enter_all(&self, steps: impl FnOnce(&SessionSnapshot) -> Vec<Step>) -> Result<(), SessionError> {
+        let (claim, mut now) = self.claim()?;
+        let mut changes = Vec::new();
+        for step in steps(&now) {
+            let after = now.after(step)?;
+            changes.push(SessionChange { from: now.state, to: after.state });
+            now = after;
+        }
+        self.lock().now = now;
+        drop(claim);
+        changes.iter().for_each(|change| self.tell(change));
         Ok(())
     }
 
@@ -205,23 +220,26 @@ impl SessionSnapshot {
         Self { state: SessionState::Unauthenticated, user: None, attribution: AttributionType::None }
     }
 
-    fn after(&self, step: Step) -> Self {
-        match step {
-            Step::Unauthenticated => Self::nobody(),
-            Step::Delegated(human) => Self {
-                state: SessionState::Delegated,
-                user: Some(SessionUser::Human(human)),
-                attribution: AttributionType::DelegatedHuman,
-            },
-            Step::AgentUser(user) => Self {
-                state: SessionState::AgentUser,
-                user: Some(SessionUser::Agent(user)),
-                attribution: AttributionType::Agent,
-            },
-            // Whose acts these are does not change by being provisioned or by failing.
-            Step::Provisioning => Self { state: SessionState::Provisioning, ..self.clone() },
-            Step::Error => Self { state: SessionState::Error, ..self.clone() },
+    fn person(user: SessionUser) -> Self {
+        let attribution = AttributionType::DelegatedHuman;
+        Self { state: SessionState::Delegated, user: Some(user), attribution }
+    }
+
+    fn after(&self, step: Step) -> Result<Self, InvalidTransitionError> {
+        let (from, to) = (self.state, step.state());
+        if !from.allows(to) {
+            return Err(InvalidTransitionError { from, to });
         }
+        Ok(match step {
+            Step::Unauthenticated => Self::nobody(),
+            Step::Delegated(human) => Self::person(SessionUser::Human(human)),
+            Step::Operator(app) => Self::person(SessionUser::Operator(app)),
+            Step::AgentUser(user) => {
+                Self { state: to, user: Some(SessionUser::Agent(user)), attribution: AttributionType::Agent }
+            }
+            // Whose acts these are does not change by being provisioned or by failing.
+            Step::Provisioning | Step::Error => Self { state: to, ..self.clone() },
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use crate::{AgentUserId, AttributionType, ObjectId, TenantId};
+use crate::{AgentUserId, AttributionType, ClientId, ObjectId, TenantId};
 
 /// The five states of a session (see the table in the crate's documentation).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,15 +87,18 @@ pub enum SessionUser {
     Agent(AgentUserId),
     /// A person.
     Human(Human),
+    /// A person at the shell who acts through the Provisioner app. That app is all that is known of them.
+    Operator(ClientId),
 }
 
 impl SessionUser {
-    /// The object id.
+    /// The object id; an operator's is the Provisioner app's client id.
     #[must_use]
     pub fn id(&self) -> &str {
         match self {
             Self::Agent(user) => user.as_str(),
             Self::Human(human) => human.object_id.as_str(),
+            Self::Operator(app) => app.as_str(),
         }
     }
 }
@@ -108,6 +111,8 @@ pub enum Step {
     Unauthenticated,
     /// A person signed in.
     Delegated(Human),
+    /// A person acts through the Provisioner app.
+    Operator(ClientId),
     /// An agent is being made.
     Provisioning,
     /// The agent's own user signed in.
@@ -122,7 +127,7 @@ impl Step {
     pub fn state(&self) -> SessionState {
         match self {
             Self::Unauthenticated => SessionState::Unauthenticated,
-            Self::Delegated(_) => SessionState::Delegated,
+            Self::Delegated(_) | Self::Operator(_) => SessionState::Delegated,
             Self::Provisioning => SessionState::Provisioning,
             Self::AgentUser(_) => SessionState::AgentUser,
             Self::Error => SessionState::Error,

@@ -5,12 +5,13 @@ use std::fmt;
 use std::future::Future;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::TokenError;
+use super::kept::{Bound, Kept, KeptTokens, Moment};
 
 pub(super) type TokenText = Arc<Zeroizing<String>>;
 
@@ -21,45 +22,9 @@ pub(super) struct Minted {
     pub(super) lifetime: Option<Duration>,
 }
 
-/// When a token stops being used, and when a new one is fetched beside using it. On both clocks: the monotonic one
-/// stands still while a laptop sleeps, the other may be set back.
-#[derive(Clone, Copy)]
-struct Moment {
-    monotonic: Instant,
-    wall: SystemTime,
-}
-
-impl Moment {
-    fn now() -> Self {
-        Self { monotonic: Instant::now(), wall: SystemTime::now() }
-    }
-    fn after(self, wait: Duration) -> Self {
-        Self { monotonic: self.monotonic + wait, wall: self.wall + wait }
-    }
-    fn is_past(&self, now: &Self) -> bool {
-        now.monotonic >= self.monotonic || now.wall >= self.wall
-    }
-}
-
-struct Kept {
-    text: TokenText,
-    fresh_until: Moment,
-    usable_until: Moment,
-}
-
-impl Kept {
-    fn new(text: TokenText, lifetime: Duration, now: Moment) -> Self {
-        // A minute before the end it is not used any more, five minutes before a new one is fetched; of a token
-        // that lives only minutes, a tenth and a quarter.
-        let hard = (lifetime / 10).min(Duration::from_secs(60));
-        let soft = (lifetime / 4).min(Duration::from_secs(300));
-        Self { text, fresh_until: now.after(lifetime - soft), usable_until: now.after(lifetime - hard) }
-    }
-}
-
 type Landed = Option<Result<Minted, TokenError>>;
 
-/// At most `capacity` tokens. Cheap to clone; clones are one cache.
+/// At most what its [`Bound`] allows. Cheap to clone; clones are one cache.
 pub(super) struct TokenCache<K> {
     inner: Arc<Inner<K>>,
 }
@@ -72,11 +37,10 @@ impl<K> Clone for TokenCache<K> {
 
 struct Inner<K> {
     state: Mutex<State<K>>,
-    capacity: usize,
 }
 
 struct State<K> {
-    kept: HashMap<K, Kept>,
+    kept: KeptTokens<K>,
     flights: HashMap<K, (u64, watch::Receiver<Landed>)>,
     next_flight: u64,
 }
@@ -94,13 +58,9 @@ enum Found {
 }
 
 impl<K: Clone + Eq + Hash + Send + Sync + 'static> TokenCache<K> {
-    pub(super) fn new(capacity: usize) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                state: Mutex::new(State { kept: HashMap::new(), flights: HashMap::new(), next_flight: 0 }),
-                capacity,
-            }),
-        }
+    pub(super) fn new(bound: Bound) -> Self {
+        let state = State { kept: KeptTokens::new(bound), flights: HashMap::new(), next_flight: 0 };
+        Self { inner: Arc::new(Inner { state: Mutex::new(state) }) }
     }
 
     /// The kept token, or the one that `mint` (or the same flight of another caller) brings.
@@ -211,9 +171,6 @@ impl<K: Clone + Eq + Hash> Flight<K> {
         let (Some(cache), Some(lifetime)) = (self.cache.upgrade(), minted.lifetime) else { return };
         let now = Moment::now();
         let mut state = cache.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.kept.len() >= cache.capacity && !state.kept.contains_key(&self.key) {
-            make_room(&mut state.kept, &now);
-        }
         state.kept.insert(self.key.clone(), Kept::new(Arc::clone(&minted.text), lifetime, now));
     }
 }
@@ -224,19 +181,6 @@ impl<K: Eq + Hash> Drop for Flight<K> {
         let mut state = cache.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.flights.get(&self.flight_key).is_some_and(|(number, _)| *number == self.number) {
             state.flights.remove(&self.flight_key);
-        }
-    }
-}
-
-/// Drops what is past, else the one that ends first.
-fn make_room<K: Clone + Eq + Hash>(kept: &mut HashMap<K, Kept>, now: &Moment) {
-    let before = kept.len();
-    kept.retain(|_, kept| !kept.usable_until.is_past(now));
-    if kept.len() == before {
-        let first =
-            kept.iter().min_by_key(|(_, kept)| kept.usable_until.monotonic).map(|(key, _)| key.clone());
-        if let Some(first) = first {
-            kept.remove(&first);
         }
     }
 }
@@ -264,7 +208,7 @@ mod tests {
 
     #[tokio::test]
     async fn two_hundred_callers_are_one_flight_and_share_its_failure() {
-        let cache: TokenCache<&str> = TokenCache::new(10);
+        let cache: TokenCache<&str> = TokenCache::new(Bound { tokens: 10, bytes: 1 << 20 });
         let flights = Arc::new(AtomicUsize::new(0));
         for fails in [true, false] {
             let calls = (0..200).map(|_| {
@@ -293,7 +237,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_others_get_their_token_when_the_first_caller_goes_away() {
-        let cache: TokenCache<u8> = TokenCache::new(10);
+        let cache: TokenCache<u8> = TokenCache::new(Bound { tokens: 10, bytes: 1 << 20 });
         let (go, wait) = tokio::sync::oneshot::channel::<()>();
         let first = {
             let cache = cache.clone();
@@ -316,7 +260,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_token_without_expiry_is_for_one_use() {
-        let cache: TokenCache<u8> = TokenCache::new(10);
+        let cache: TokenCache<u8> = TokenCache::new(Bound { tokens: 10, bytes: 1 << 20 });
         for text in ["a", "b"] {
             assert_eq!(cache.get(&1, || async { Ok(minted(text, None)) }).await.unwrap().as_str(), text);
         }
@@ -325,7 +269,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_rejected_token_is_not_given_again_but_its_successor_is() {
-        let cache: TokenCache<u8> = TokenCache::new(10);
+        let cache: TokenCache<u8> = TokenCache::new(Bound { tokens: 10, bytes: 1 << 20 });
         cache.get(&1, || async { Ok(minted("old", Some(3600))) }).await.unwrap();
         let new = cache.get_other(&1, &1, "old", || async { Ok(minted("new", Some(3600))) }).await.unwrap();
         assert_eq!(new.as_str(), "new");
@@ -335,7 +279,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_old_token_is_used_while_a_new_one_is_fetched() {
-        let cache: TokenCache<u8> = TokenCache::new(10);
+        let cache: TokenCache<u8> = TokenCache::new(Bound { tokens: 10, bytes: 1 << 20 });
         let text = cache.get(&1, || async { Ok(minted("a", Some(3600))) }).await.unwrap();
         {
             let mut state = cache.lock();
@@ -351,21 +295,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_clock_set_back_or_a_sleep_does_not_stretch_a_token() {
-        let now = Moment::now();
-        let kept = Kept::new(Arc::new(Zeroizing::new("t".into())), Duration::from_secs(3600), now);
-        let back = Moment {
-            monotonic: now.monotonic + Duration::from_secs(3599),
-            wall: now.wall - Duration::from_secs(9),
-        };
-        assert!(kept.usable_until.is_past(&back));
-        let slept = Moment { monotonic: now.monotonic, wall: now.wall + Duration::from_secs(3599) };
-        assert!(kept.usable_until.is_past(&slept));
-    }
-
-    #[tokio::test]
     async fn the_cache_is_bounded_and_drops_what_ends_first() {
-        let cache: TokenCache<u64> = TokenCache::new(100);
+        let cache: TokenCache<u64> = TokenCache::new(Bound { tokens: 100, bytes: 1 << 20 });
         for key in 0..1000 {
             cache.get(&key, || async move { Ok(minted("t", Some(3600 + key))) }).await.unwrap();
             assert!(cache.len() <= 100);

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::assertion::AssertionCache;
 use super::cache::{Minted, TokenCache, TokenText};
 use super::http::Http;
+use super::kept::Bound;
 use super::{
     AccessToken, Assertion, Budget, ClaimsChallenge, Egress, Hop, Resource, SignerSource, TokenEndpoint,
     TokenError, TokenExchangeError, TokenFuture, TokenResponse, TokenSource,
@@ -20,8 +21,8 @@ use crate::{AgentId, AgentUserId, BlueprintAppId, BlueprintCredential, Config, T
 
 /// RFC 7523, section 2.2.
 pub(crate) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-/// A token of 2 KiB with its key is under 3 KiB in memory: 10,000 are at most 30 MB.
-const CACHED_TOKENS: usize = 10_000;
+/// 10,000 tokens of 2 KiB take 31 MB with all that is kept beside them (a test measures it).
+const CACHED: Bound = Bound { tokens: 10_000, bytes: 32 << 20 };
 
 /// The ids of the agent that signs in.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -99,7 +100,7 @@ impl TokenExchange {
             algorithm: config.assertion_algorithm(),
             signer,
             assertions: AssertionCache::default(),
-            cache: TokenCache::new(CACHED_TOKENS),
+            cache: TokenCache::new(CACHED),
         };
         Ok(Self::of(identity, Arc::new(shared)))
     }
@@ -366,4 +367,55 @@ pub(super) fn missing_settings(config: &Config) -> TokenError {
     .filter_map(|(name, missing)| missing.then_some(name))
     .collect();
     TokenError::AgentIdNotAvailable { reason: format!("not set: {}", missing.join(", ")) }
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use std::ops::Range;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn resident() -> usize {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    }
+
+    /// Fetches a token of this length for each of so many (user, resource) pairs; how much the process grew.
+    async fn growth(cache: &TokenCache<Key>, pairs: Range<u32>, length: usize) -> usize {
+        let before = resident();
+        for pair in pairs {
+            let guid = format!("00000000-0000-4000-8000-{pair:012x}");
+            let identity = AgentIdentity {
+                tenant: TenantId::parse("0f7a7d3e-0000-4000-8000-000000000001").unwrap(),
+                blueprint: BlueprintAppId::parse("0f7a7d3e-0000-4000-8000-000000000002").unwrap(),
+                agent: AgentId::parse("0f7a7d3e-0000-4000-8000-000000000003").unwrap(),
+                user: AgentUserId::parse(&guid).unwrap(),
+            };
+            let resource = Resource::from_scope(&format!("api://{guid}/.default")).unwrap();
+            let text = Arc::new(Zeroizing::new("t".repeat(length)));
+            let minted = Minted { text, lifetime: Some(Duration::from_secs(3600 + u64::from(pair))) };
+            cache.get(&Key::User(Arc::new(identity), resource), || async { Ok(minted) }).await.unwrap();
+        }
+        resident().saturating_sub(before)
+    }
+
+    #[tokio::test]
+    async fn ten_thousand_pairs_take_the_memory_that_is_stated_and_more_take_no_more() {
+        const MB: usize = 1_000_000;
+        let cache = TokenCache::new(CACHED);
+        let first = growth(&cache, 0..10_000, 2048).await;
+        assert_eq!(cache.len(), 10_000);
+        println!("10,000 pairs: {first} bytes");
+        assert!(first < 35 * MB, "{first}");
+        // As many bytes twice again, in tokens four times as long: 61 MB if they were all kept.
+        let second = growth(&cache, 10_000..15_000, 8192).await;
+        println!("{} pairs afterwards: {second} bytes more", cache.len());
+        // 34 MB of text and what is beside it. The allocator cannot put a long text where short ones were, so that the
+        // process takes up to twice as much.
+        assert!(first + second < 75 * MB, "{first} and {second}");
+        assert!(cache.len() < 5_000, "{}", cache.len());
+    }
 }

@@ -1,7 +1,6 @@
 //! The HTTP client. The only module that names `reqwest`: no redirects, no proxy but ours, bounded answers, a
 //! deadline on every request.
 
-use std::error::Error;
 use std::fmt;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
@@ -10,7 +9,7 @@ use bytes::Bytes;
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
-use super::Egress;
+use super::{Egress, TlsFault};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -205,8 +204,8 @@ fn classify(error: &reqwest::Error) -> HttpError {
     if error.is_timeout() {
         return HttpError::TimedOut;
     }
-    if let Some(tls) = tls_error(error) {
-        return HttpError::Tls(explain(tls));
+    if let Some(fault) = TlsFault::find(error) {
+        return HttpError::Tls(fault.as_str());
     }
     if error.is_connect() {
         HttpError::NotConnected
@@ -214,47 +213,6 @@ fn classify(error: &reqwest::Error) -> HttpError {
         HttpError::Setup("the request could not be written")
     } else {
         HttpError::Interrupted
-    }
-}
-
-/// The TLS library's own error within, also inside an `io::Error`.
-fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return Some(tls);
-        }
-        if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref)
-            && let Some(tls) = tls_error(inner)
-        {
-            return Some(tls);
-        }
-        next = error.source();
-    }
-    None
-}
-
-fn explain(error: &rustls::Error) -> &'static str {
-    use rustls::CertificateError as Certificate;
-    match error {
-        rustls::Error::InvalidCertificate(certificate) => match certificate {
-            Certificate::Expired | Certificate::ExpiredContext { .. } => {
-                "the host's certificate has expired (or this machine's clock is wrong)"
-            }
-            Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
-                "the host's certificate is not valid yet (or this machine's clock is wrong)"
-            }
-            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
-                "the host's certificate is for another name; check the base URL in the settings"
-            }
-            Certificate::UnknownIssuer => {
-                "the host's certificate is from an authority that is not trusted here; name that authority in \
-                 ENTRABOT_CA_BUNDLE if it is yours"
-            }
-            Certificate::Revoked => "the host's certificate was revoked",
-            _ => "the host's certificate is not valid",
-        },
-        _ => "no TLS connection could be agreed on with the host",
     }
 }
 

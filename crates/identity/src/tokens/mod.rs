@@ -8,11 +8,13 @@ mod egress;
 mod error;
 mod exchange;
 pub(crate) mod http;
+mod kept;
 mod post;
 mod resource;
 mod response;
 mod signer;
 pub(crate) mod strict_json;
+mod tls;
 
 use std::fmt;
 use std::future::Future;
@@ -35,6 +37,7 @@ pub use response::{TokenResponse, parse_token_response};
 pub use signer::{KeystoreSigner, SignerSource};
 #[cfg(feature = "provisioning")]
 pub(crate) use signer::{is_waiting_key, waiting_key};
+pub use tls::TlsFault;
 
 /// An access token for one resource. Opaque; redacted; not `Clone`.
 pub struct AccessToken {

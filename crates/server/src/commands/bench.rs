@@ -49,6 +49,17 @@ impl Bench {
         self.look(self.provisioner.ready())?;
         self.act(acting)
     }
+
+    /// The same for what makes the agent: the session says that it is being made, and what came of it.
+    pub(super) fn make<T>(
+        &self,
+        acting: impl AsyncFnOnce(Arc<dyn ActionGate>) -> Result<T, ProvisioningError>,
+    ) -> Result<T, Failure> {
+        let making = self.parts.session().begin_making(self.provisioner.app().clone())?;
+        let made = self.act(acting)?;
+        making.finish()?;
+        Ok(made)
+    }
 }
 
 /// Changes things: the gate is the audit, and a signal ends it with every record closed. Callers have used the keyring
@@ -110,5 +121,46 @@ async fn interrupted() {
 async fn interrupted() {
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use entrabot_identity::{Config, SessionState};
+
+    use super::*;
+
+    fn bench(home: &std::path::Path) -> Bench {
+        let home = home.to_str().unwrap();
+        let config = Config::from_variables([
+            ("ENTRABOT_TENANT_ID", "contoso.example"),
+            ("ENTRABOT_PROVISIONER_CLIENT_ID", "00000000-0000-4000-8000-00000000000e"),
+            ("ENTRABOT_AUDIT_DIR", home),
+            ("ENTRABOT_DATA_DIR", home),
+            ("ENTRABOT_AUDIT_SIGNING", "off"),
+        ]);
+        let parts = Parts::new(config.unwrap()).unwrap();
+        let provisioner = Provisioner::new(parts.config(), parts.egress()).unwrap();
+        Bench { parts, provisioner, runtime: super::super::runtime().unwrap() }
+    }
+
+    #[test]
+    fn the_session_is_in_provisioning_while_an_agent_is_made_and_in_error_when_that_failed() {
+        let home = tempfile::tempdir().unwrap();
+        let bench = bench(home.path());
+        let state = || bench.parts.session().state();
+        let failed: Result<(), _> = bench.make(async |_| {
+            assert_eq!(state(), SessionState::Provisioning);
+            Err(ProvisioningError::Aborted)
+        });
+        assert!(failed.is_err());
+        assert_eq!(state(), SessionState::Error);
+
+        let made = bench.make(async |_| {
+            assert_eq!(state(), SessionState::Provisioning);
+            Ok(())
+        });
+        assert!(made.is_ok(), "another run may begin");
+        assert_eq!(state(), SessionState::Delegated, "its maker is signed in, not the agent");
     }
 }

@@ -99,7 +99,7 @@ pub(crate) fn provision(args: ProvisionArgs, json: bool) -> Result<u8, Failure> 
     if !plan.is_empty() && !confirmed(args.yes, "Carry this out?")? {
         return Err(Failure::usage("nothing was changed", "answer y, or give --yes"));
     }
-    let made = bench.act(async |gate| bench.provisioner.apply(plan, &lock, gate, &tell).await)?;
+    let made = bench.make(async |gate| bench.provisioner.apply(plan, &lock, gate, &tell).await)?;
     let value = json!({
         "blueprint_app_id": made.blueprint_app_id,
         "blueprint_cert_thumbprint": made.thumbprint,

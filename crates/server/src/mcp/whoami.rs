@@ -91,7 +91,7 @@ pub(crate) async fn who_am_i(parts: &Parts) -> WhoAmI {
         attribution_type: session.attribution.as_str(),
         auth_mode: match session.user {
             Some(SessionUser::Agent(_)) => "agent_user",
-            Some(SessionUser::Human(_)) => "delegated",
+            Some(SessionUser::Human(_) | SessionUser::Operator(_)) => "delegated",
             _ => "none",
         },
         cloud: config.cloud().as_str(),
