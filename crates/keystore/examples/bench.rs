@@ -54,6 +54,8 @@ fn compare() -> Result<(), Failure> {
         ours.time("get", || keystore.get(&entry).map(drop))?;
         ours.time("delete", || keystore.delete(&entry))?;
     }
+    #[cfg(target_os = "linux")]
+    floor::measure(&keystore, &entry, &value, &mut ours)?;
     for _ in 0..5 {
         ours.time("probe", || keystore.sanity_probe().map(drop))?;
     }
@@ -86,6 +88,53 @@ fn bare_connection() -> Result<Duration, Failure> {
     }
     #[cfg(not(target_os = "linux"))]
     Err("there is no session bus here".into())
+}
+
+/// What the provider itself takes for an act: its one call, on a connection that is open, to an item that was found,
+/// with nothing checked. No client can be faster.
+#[cfg(target_os = "linux")]
+mod floor {
+    use std::collections::HashMap;
+    use std::time::Instant;
+
+    use entrabot_keystore::{EntryName, Keystore, SecretBytes};
+    use zbus::OwnedObjectPath;
+
+    use super::{Failure, Figures, ROUNDS};
+
+    pub(super) fn measure(
+        keystore: &Keystore,
+        entry: &EntryName,
+        value: &dyn Fn() -> SecretBytes,
+        figures: &mut Figures,
+    ) -> Result<(), Failure> {
+        const NAME: &str = "org.freedesktop.secrets";
+        let bus = zbus::block_on(zbus::Connection::session())?;
+        let attributes = HashMap::from([("service", entry.service()), ("username", entry.username())]);
+        for _ in 0..ROUNDS {
+            keystore.put(entry, &value())?;
+            let collection = "/org/freedesktop/secrets/aliases/default";
+            let found = zbus::block_on(bus.call_method(
+                Some(NAME),
+                collection,
+                Some("org.freedesktop.Secret.Collection"),
+                "SearchItems",
+                &(&attributes,),
+            ))?;
+            let (items,): (Vec<OwnedObjectPath>,) = found.body().deserialize()?;
+            let item = items.first().ok_or("the entry is not there")?;
+            let started = Instant::now();
+            zbus::block_on(bus.call_method(
+                Some(NAME),
+                item.as_str(),
+                Some("org.freedesktop.Secret.Item"),
+                "Delete",
+                &(),
+            ))?;
+            figures.add("delete_floor", started.elapsed());
+        }
+        Ok(())
+    }
 }
 
 /// The same operations by Python's `keyring`; a JSON object, or null where it is not installed.
