@@ -1,50 +1,45 @@
-//! What an agent's token costs, beside PyPI's `msal` doing the same flow against the same stand-in; prints JSON.
+//! What an agent's token costs, beside PyPI's `msal` doing the same flow against the same stand-in; prints JSON, each
+//! figure beside its target.
 //!
 //! `cargo run --release -p entrabot-tests --example bench_identity`
 //!
 //! Each cold token is taken by a client of its own, so that connection, TLS and the three requests are in it. Our CPU time is
 //! that of the thread that the runtime runs on, with the signature (made on another thread) added; the stand-in runs on
-//! others still, and msal in another process.
+//! others still, and msal in another process. The memory of a full cache is measured in a process of its own.
 
 #![allow(clippy::print_stdout, reason = "the figures are the answer")]
 
+#[path = "../tests/ready_agent/mod.rs"]
+mod ready_agent;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use entrabot_identity::{Config, Egress, Resource, SignerSource, TokenError, TokenExchange, TokenSource};
-use entrabot_keystore::{CertificateThumbprint, PemSigner, SecretBytes, SignatureAlgorithm, Signer};
-use entrabot_tests::peers::Python;
-use entrabot_tests::stand_in::{Options, StandIn};
+use entrabot_identity::{Config, Resource, SignerSource, TokenError, TokenExchange, TokenSource};
+use entrabot_keystore::SignatureAlgorithm;
+use entrabot_tests::peers::{MSAL, Python};
+use entrabot_tests::stand_in::{Options, RecordedRequest, StandIn};
+use ready_agent::KeyFile;
 use serde_json::{Value, json};
+
+type Failure = Box<dyn std::error::Error>;
 
 const COLD: usize = 20;
 const WARM: usize = 200_000;
+const CALLERS: usize = 200;
+const PAIRS: usize = 10_000;
 
-const MSAL: &str = r#"
-import json, statistics, sys, time, msal
-info = json.loads(sys.argv[1])
-authority = f"{info['authority_base']}/{info['tenant_id']}"
-app = lambda client, credential, **more: msal.ConfidentialClientApplication(
-    client, authority=authority, instance_discovery=False, client_credential=credential, **more)
-exchange = ["api://AzureADTokenExchange/.default"]
-key, certificate = open(info["blueprint_key_pem"]).read(), open(info["blueprint_cert_pem"]).read()
-def token():
-    t1 = app(info["blueprint_app_id"], {"private_key": key, "public_certificate": certificate}).acquire_token_for_client(
-        exchange, fmi_path=info["agent_id"])
-    t2 = app(info["agent_id"], {"client_assertion": t1["access_token"]}).acquire_token_for_client(exchange)
-    user = app(info["agent_id"], {"client_assertion": t1["access_token"]}, client_capabilities=["cp1"])
-    result = user.acquire_token_by_user_federated_identity_credential(
-        ["https://graph.microsoft.com/.default"], t2["access_token"], user_object_id=info["agent_user_id"])
-    assert "access_token" in result, result
-    return user
-wall, cpu = [], []
+/// Times [`MSAL`]'s flow.
+const MSAL_TIMES: &str = r#"
+import statistics, time
+wall, cpu, warm = [], [], []
 for _ in range(int(sys.argv[2])):
     start, busy = time.perf_counter(), time.process_time()
-    user = token()
+    user, _ = agent_user("https://graph.microsoft.com")
     wall.append(time.perf_counter() - start)
     cpu.append(time.process_time() - busy)
-warm = []
 account = user.get_accounts()[0]
 for _ in range(200):
     start = time.perf_counter()
@@ -54,48 +49,32 @@ print(json.dumps({"cold_ms": statistics.median(wall) * 1e3, "cold_cpu_ms": stati
                   "warm_us": statistics.median(warm) * 1e6}))
 "#;
 
-#[derive(Debug)]
-struct ThrowAwayKey(PathBuf, CertificateThumbprint);
-
-impl SignerSource for ThrowAwayKey {
-    fn signer(&self) -> Result<Box<dyn Signer>, TokenError> {
-        let pem = std::fs::read(&self.0)
-            .map_err(|error| TokenError::AgentIdNotAvailable { reason: error.to_string() })?;
-        Ok(Box::new(PemSigner::from_pkcs8_pem(&SecretBytes::new(pem), self.1.clone())?))
+fn main() -> Result<(), Failure> {
+    if let Some(key) = std::env::args().nth(1) {
+        return memory(key.into());
     }
-}
-
-fn main() -> Result<(), Box<dyn std::error::Error>> {
     let cloud = StandIn::start(Options::default());
     let info = cloud.info().clone();
-    let ca = info.ca_bundle.display().to_string();
-    let config = Config::from_variables([
-        ("ENTRABOT_AUTHORITY_BASE", info.authority_base.as_str()),
-        ("ENTRABOT_CA_BUNDLE", &ca),
-        ("ENTRABOT_TENANT_ID", &info.tenant_id),
-        ("ENTRABOT_BLUEPRINT_APP_ID", &info.blueprint_app_id),
-        ("ENTRABOT_AGENT_ID", &info.agent_id),
-        ("ENTRABOT_AGENT_USER_ID", &info.agent_user_id),
-    ])?;
-    let thumbprint = CertificateThumbprint::parse(&info.blueprint_cert_thumbprint)?;
-    let key = Arc::new(ThrowAwayKey(info.blueprint_key_pem.clone(), thumbprint));
-    let egress = Egress::from_config(&config)?;
+    let config = Config::from_variables(ready_agent::settings(&info))?;
     let graph = Resource::graph(&config);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let new = || ready_agent::exchange(KeyFile::of(&info), &config);
 
     let (mut cold, mut cold_cpu) = (Vec::new(), Vec::new());
     for _ in 0..COLD {
-        let exchange = TokenExchange::from_config(&config, Arc::clone(&key) as _, &egress)?;
+        let exchange = new();
         let (start, busy) = (Instant::now(), thread_cpu()?);
         runtime.block_on(exchange.token(&graph))?;
         cold.push(start.elapsed());
         cold_cpu.push(thread_cpu()?.saturating_sub(busy));
     }
-    let requests_for_one = cloud.requests().len() / COLD;
+    let for_cold = cloud.requests();
+    cloud.clear_requests();
 
-    let exchange = TokenExchange::from_config(&config, Arc::clone(&key) as _, &egress)?;
+    let exchange = new();
+    runtime.block_on(exchange.token(&graph))?;
+    cloud.clear_requests();
     let warm = runtime.block_on(async {
-        exchange.token(&graph).await?;
         let mut warm = Vec::with_capacity(WARM / 100);
         for _ in 0..WARM / 100 {
             let start = Instant::now();
@@ -106,49 +85,123 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         Ok::<_, TokenError>(warm)
     })?;
+    let for_warm = cloud.requests().len();
 
+    let crowd = new();
+    runtime.block_on(all_at_once(&crowd, std::slice::from_ref(&graph)));
+    let for_crowd = by_hop(&cloud.requests());
     cloud.clear_requests();
-    let crowd = TokenExchange::from_config(&config, Arc::clone(&key) as _, &egress)?;
-    runtime.block_on(async {
-        let calls: Vec<_> = (0..200)
-            .map(|_| {
-                let (exchange, graph) = (crowd.clone(), graph.clone());
-                tokio::spawn(async move { exchange.token(&graph).await.is_ok() })
-            })
-            .collect();
-        for call in calls {
-            assert!(call.await.expect("no panic"));
-        }
-    });
-    let requests_for_crowd = cloud.requests().len();
+    let two = [graph.clone(), Resource::from_scope(&format!("{}/.default", info.resource))?];
+    runtime.block_on(all_at_once(&new(), &two));
+    let for_two = by_hop(&cloud.requests());
 
-    let signer = key.signer()?;
+    let signer = KeyFile::of(&info).signer()?;
     let signatures = (0..200).map(|_| {
         let start = Instant::now();
         signer.sign(SignatureAlgorithm::Ps256, &[0; 400]).map(|_| start.elapsed())
     });
-    let signatures: Vec<Duration> = signatures.collect::<Result<_, _>>()?;
+    let signature = median(signatures.collect::<Result<Vec<_>, _>>()?);
 
-    let signature = median(signatures);
+    cloud.set_behaviour(|behaviour| behaviour.any_resource = true);
+    let mut memory = Command::new(std::env::current_exe()?);
+    memory.arg(&info.blueprint_key_pem).envs(ready_agent::settings(&info)).stderr(Stdio::inherit());
+    let memory: Value = serde_json::from_slice(&memory.output()?.stdout)?;
+    cloud.clear_requests();
 
-    let python = Python::ready(&target())?;
-    let text = python.run(
-        MSAL,
-        &[&serde_json::to_string(&info)?, &COLD.to_string()],
-        &[("REQUESTS_CA_BUNDLE", &info.ca_bundle.display().to_string())],
+    let ca = info.ca_bundle.display().to_string();
+    let arguments = [serde_json::to_string(&info)?, COLD.to_string()];
+    let text = Python::ready(&target())?.run(
+        &[MSAL, MSAL_TIMES].concat(),
+        &arguments.each_ref().map(String::as_str),
+        &[("REQUESTS_CA_BUNDLE", &ca)],
     )?;
     let msal: Value = serde_json::from_str(&text)?;
+    let cpu = ms(median(cold_cpu)) + ms(signature);
     let figures = json!({
         "cold": {
-            "entrabot_ms": ms(median(cold)), "entrabot_cpu_ms": ms(median(cold_cpu)) + ms(signature),
-            "requests": requests_for_one, "msal_ms": msal["cold_ms"], "msal_cpu_ms": msal["cold_cpu_ms"],
+            "entrabot_ms": ms(median(cold)), "msal_ms": msal["cold_ms"],
+            "entrabot_cpu_ms": cpu, "msal_cpu_ms": msal["cold_cpu_ms"],
+            "cpu_of_msals": cpu / msal["cold_cpu_ms"].as_f64().unwrap_or(f64::NAN), "target_cpu_of_msals": 0.25,
+            "requests_each": for_cold.len() / COLD, "target_requests_each": 3,
+            "connections_each": connections(&for_cold) / COLD, "target_connections_each": 1,
         },
-        "warm": { "entrabot_p50_us": ms(median(warm)) * 1e3, "msal_p50_us": msal["warm_us"] },
-        "crowd": { "callers": 200, "requests": requests_for_crowd },
-        "ps256_signature_ms": ms(signature),
+        "warm": {
+            "entrabot_p50_us": ms(median(warm)) * 1e3, "target_p50_us": 1.0, "msal_p50_us": msal["warm_us"],
+            "requests": for_warm, "target_requests": 0,
+        },
+        "crowd": {
+            "callers": CALLERS, "posts_by_hop": for_crowd, "target_posts_by_hop": {"1": 1, "2": 1, "3": 1},
+            "posts_by_hop_for_two_resources": for_two, "target_for_two_resources": {"1": 1, "2": 1, "3": 2},
+        },
+        "ps256_signature_ms": ms(signature), "target_ps256_signature_ms": 0.5,
+        "memory": memory,
     });
     println!("{figures:#}");
     Ok(())
+}
+
+/// [`CALLERS`] callers of a cold cache, in turn for each resource.
+async fn all_at_once(exchange: &TokenExchange, resources: &[Resource]) {
+    let calls: Vec<_> = (0..CALLERS)
+        .map(|number| {
+            let (exchange, resource) = (exchange.clone(), resources[number % resources.len()].clone());
+            tokio::spawn(async move { exchange.token(&resource).await.map(drop) })
+        })
+        .collect();
+    for call in calls {
+        call.await.expect("no panic").expect("a token");
+    }
+}
+
+fn by_hop(requests: &[RecordedRequest]) -> BTreeMap<String, usize> {
+    let mut posts = BTreeMap::new();
+    for hop in requests.iter().filter_map(RecordedRequest::hop) {
+        *posts.entry(hop.to_string()).or_default() += 1;
+    }
+    posts
+}
+
+fn connections(requests: &[RecordedRequest]) -> usize {
+    requests.iter().map(|request| request.connection).collect::<BTreeSet<_>>().len()
+}
+
+/// Fills the cache of a process that does nothing else, and says what that took. The settings are the environment.
+fn memory(key: PathBuf) -> Result<(), Failure> {
+    let config = Config::from_variables(std::env::vars().filter(|(name, _)| name.starts_with("ENTRABOT_")))?;
+    let thumbprint = config.blueprint_cert_thumbprint().ok_or("no thumbprint")?.as_str().to_owned();
+    let exchange = ready_agent::exchange(KeyFile::new(key, thumbprint), &config);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let resource =
+        |number: usize| Resource::from_scope(&format!("api://00000000-0000-4000-8000-{number:012}/.default"));
+    let token_bytes = runtime.block_on(async {
+        let graph = Resource::graph(&config);
+        Ok::<_, Failure>(exchange.token(&graph).await?.expose_for(&graph).map(str::len))
+    })?;
+    let fill = |from: usize, to: usize| {
+        runtime.block_on(async {
+            for number in from..to {
+                exchange.token(&resource(number)?).await?;
+            }
+            Ok::<_, Failure>(())
+        })
+    };
+    let empty = resident_kib()?;
+    fill(0, PAIRS)?;
+    let full = resident_kib()?;
+    fill(PAIRS, PAIRS + PAIRS / 10)?;
+    let beyond = resident_kib()?;
+    let figures = json!({
+        "pairs": PAIRS, "token_bytes": token_bytes, "resident_kib_before": empty, "resident_kib_full": full,
+        "bytes_each": (full - empty) * 1024 / PAIRS, "resident_kib_after_a_tenth_more": beyond,
+    });
+    println!("{figures}");
+    Ok(())
+}
+
+fn resident_kib() -> Result<usize, Failure> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
 /// This thread's own time: the runtime, TLS and the hops run on it, the stand-in and the signature do not.

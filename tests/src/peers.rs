@@ -16,7 +16,54 @@ const PACKAGES: &[&str] = &[
     "secretstorage==3.5.0",
 ];
 
-const MSAL_NODE: &str = "@azure/msal-node@7.2.3";
+const NODE_PACKAGE: &str = "@azure/msal-node@7.2.3";
+
+/// The beginning of a program for [`Python::run`] whose first argument is the stand-in's `Info` as JSON:
+/// `agent_user(resource)` goes through the three hops with `msal`, by new application objects (which have nothing in
+/// their caches), and gives the last of them and its token response.
+pub const MSAL: &str = r#"
+import json, sys, msal
+info = json.loads(sys.argv[1])
+exchange = ["api://AzureADTokenExchange/.default"]
+key, certificate = open(info["blueprint_key_pem"]).read(), open(info["blueprint_cert_pem"]).read()
+def app(client, credential, **more):
+    authority = f"{info['authority_base']}/{info['tenant_id']}"
+    return msal.ConfidentialClientApplication(
+        client, authority=authority, instance_discovery=False, client_credential=credential, **more)
+def blueprint():
+    return app(info["blueprint_app_id"], {"private_key": key, "public_certificate": certificate})
+def agent_user(resource):
+    t1 = blueprint().acquire_token_for_client(exchange, fmi_path=info["agent_id"])
+    assertion = {"client_assertion": t1["access_token"]}
+    t2 = app(info["agent_id"], assertion).acquire_token_for_client(exchange)
+    user = app(info["agent_id"], assertion, client_capabilities=["cp1"])
+    token = user.acquire_token_by_user_federated_identity_credential(
+        [resource + "/.default"], t2["access_token"], user_object_id=info["agent_user_id"])
+    assert "access_token" in token, token
+    return user, token
+"#;
+
+/// The same for [`Node::run`]: `agentUser(resource)` gives the token response of `@azure/msal-node`.
+pub const MSAL_NODE: &str = r#"
+import { readFileSync } from "node:fs";
+import { ConfidentialClientApplication } from "@azure/msal-node";
+const info = JSON.parse(process.argv[1]);
+const app = (clientId, credential) => new ConfidentialClientApplication({ auth: {
+    clientId, authority: `${info.authority_base}/${info.tenant_id}`,
+    knownAuthorities: [new URL(info.authority_base).host], ...credential } });
+const exchange = { scopes: ["api://AzureADTokenExchange/.default"] };
+const thumbprintSha256 = Buffer.from(info.blueprint_cert_thumbprint, "base64url").toString("hex");
+const privateKey = readFileSync(info.blueprint_key_pem, "utf8");
+async function agentUser(resource) {
+    const t1 = await app(info.blueprint_app_id, { clientCertificate: { thumbprintSha256, privateKey } })
+        .acquireTokenByClientCredential({ ...exchange, fmiPath: info.agent_id });
+    const assertion = { clientAssertion: t1.accessToken };
+    const t2 = await app(info.agent_id, assertion).acquireTokenByClientCredential(exchange);
+    return app(info.agent_id, { ...assertion, clientCapabilities: ["cp1"] })
+        .acquireTokenByUserFederatedIdentityCredential({
+            scopes: [`${resource}/.default`], assertion: t2.accessToken, userObjectId: info.agent_user_id });
+}
+"#;
 
 /// A virtual environment that holds the pinned packages.
 #[derive(Debug)]
@@ -78,12 +125,12 @@ impl Node {
         let lock = File::create(target.join("node-peers.lock"))?;
         lock.lock()?;
         let done = home.join("packages.txt");
-        if !fs::read_to_string(&done).is_ok_and(|present| present == MSAL_NODE) {
+        if !fs::read_to_string(&done).is_ok_and(|present| present == NODE_PACKAGE) {
             fs::write(home.join("package.json"), r#"{"private": true, "type": "module"}"#)?;
             run(Command::new("npm")
-                .args(["install", "--silent", "--no-audit", "--no-fund", MSAL_NODE])
+                .args(["install", "--silent", "--no-audit", "--no-fund", NODE_PACKAGE])
                 .current_dir(&home))?;
-            fs::write(done, MSAL_NODE)?;
+            fs::write(done, NODE_PACKAGE)?;
         }
         Ok(Self { home })
     }

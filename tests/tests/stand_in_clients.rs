@@ -4,47 +4,19 @@ use std::io;
 use std::path::Path;
 
 use entrabot_tests::https::ReadyAgent;
-use entrabot_tests::peers::{Node, Python};
+use entrabot_tests::peers::{MSAL, MSAL_NODE, Node, Python};
 use entrabot_tests::stand_in::{Options, RecordedRequest, StandIn};
 use serde_json::{Value, json};
 
-const MSAL: &str = r#"
-import json, sys, msal
-info = json.loads(sys.argv[1])
-authority = f"{info['authority_base']}/{info['tenant_id']}"
-app = lambda client, credential, **more: msal.ConfidentialClientApplication(
-    client, authority=authority, instance_discovery=False, client_credential=credential, **more)
-exchange = ["api://AzureADTokenExchange/.default"]
-blueprint = app(info["blueprint_app_id"], {
-    "private_key": open(info["blueprint_key_pem"]).read(),
-    "public_certificate": open(info["blueprint_cert_pem"]).read()})
-t1 = blueprint.acquire_token_for_client(exchange, fmi_path=info["agent_id"])
-t2 = app(info["agent_id"], {"client_assertion": t1["access_token"]}).acquire_token_for_client(exchange)
-user = app(info["agent_id"], {"client_assertion": t1["access_token"]}, client_capabilities=["cp1"])
-token = user.acquire_token_by_user_federated_identity_credential(
-    [info["resource"] + "/.default"], t2["access_token"], user_object_id=info["agent_user_id"])
+const TOKEN_AGAIN_AND_A_WRONG_AGENT: &str = r#"
+user, token = agent_user(info["resource"])
 silent = user.acquire_token_silent([info["resource"] + "/.default"], account=user.get_accounts()[0])
-wrong = blueprint.acquire_token_for_client(exchange, fmi_path="11111111-2222-3333-4444-555555555555")
+wrong = blueprint().acquire_token_for_client(exchange, fmi_path="11111111-2222-3333-4444-555555555555")
 print(json.dumps({"token": token, "silent": silent, "wrong": wrong}))
 "#;
 
-const MSAL_NODE: &str = r#"
-import { readFileSync } from "node:fs";
-import { ConfidentialClientApplication } from "@azure/msal-node";
-const info = JSON.parse(process.argv[1]);
-const host = new URL(info.authority_base).host;
-const app = (clientId, credential) => new ConfidentialClientApplication({ auth: {
-    clientId, authority: `${info.authority_base}/${info.tenant_id}`, knownAuthorities: [host], ...credential } });
-const exchange = { scopes: ["api://AzureADTokenExchange/.default"] };
-const thumbprintSha256 = Buffer.from(info.blueprint_cert_thumbprint, "base64url").toString("hex");
-const privateKey = readFileSync(info.blueprint_key_pem, "utf8");
-const t1 = await app(info.blueprint_app_id, { clientCertificate: { thumbprintSha256, privateKey } })
-    .acquireTokenByClientCredential({ ...exchange, fmiPath: info.agent_id });
-const agent = app(info.agent_id, { clientAssertion: t1.accessToken });
-const t2 = await agent.acquireTokenByClientCredential(exchange);
-const token = await agent.acquireTokenByUserFederatedIdentityCredential({
-    scopes: [`${info.resource}/.default`],
-    assertion: t2.accessToken, userObjectId: info.agent_user_id });
+const NODE_TOKEN: &str = r#"
+const token = await agentUser(info.resource);
 console.log(JSON.stringify({ token: token.accessToken, account: token.account?.username, scopes: token.scopes }));
 "#;
 
@@ -83,7 +55,8 @@ fn msal_python_runs_the_three_hops() -> io::Result<()> {
     let cloud = StandIn::start(Options::default());
     let info = serde_json::to_string(cloud.info()).map_err(io::Error::other)?;
     let ca = cloud.info().ca_bundle.display().to_string();
-    let output = python.run(MSAL, &[&info], &[("REQUESTS_CA_BUNDLE", &ca)])?;
+    let program = [MSAL, TOKEN_AGAIN_AND_A_WRONG_AGENT].concat();
+    let output = python.run(&program, &[&info], &[("REQUESTS_CA_BUNDLE", &ca)])?;
     let said: Value = serde_json::from_str(&output).map_err(io::Error::other)?;
     assert!(said["token"]["access_token"].is_string(), "{said}");
     assert_eq!(said["silent"]["access_token"], said["token"]["access_token"]);
@@ -118,7 +91,8 @@ fn msal_node_runs_the_three_hops() -> io::Result<()> {
     let cloud = StandIn::start(Options::default());
     let info = serde_json::to_string(cloud.info()).map_err(io::Error::other)?;
     let ca = cloud.info().ca_bundle.display().to_string();
-    let output = node.run(MSAL_NODE, &[&info], &[("NODE_EXTRA_CA_CERTS", &ca)])?;
+    let program = [MSAL_NODE, NODE_TOKEN].concat();
+    let output = node.run(&program, &[&info], &[("NODE_EXTRA_CA_CERTS", &ca)])?;
     let said: Value = serde_json::from_str(&output).map_err(io::Error::other)?;
     assert!(said["token"].is_string(), "{said}");
     assert_eq!(said["account"], cloud.info().agent_upn.as_str());

@@ -204,6 +204,8 @@ pub struct Behaviour {
     pub missing_permissions: Vec<String>,
     /// Life of an access token in seconds.
     pub token_lifetime_s: i64,
+    /// A resource that the directory does not know is taken for Microsoft Graph, so that there can be many.
+    pub any_resource: bool,
     /// Each client assertion may be used once; without it only a second assertion with an old `jti` is refused.
     pub assertion_once: bool,
     /// Work IQ answers as `sse` or as `json`.
@@ -244,6 +246,7 @@ impl Default for Behaviour {
             certificate_delay_ms: 0,
             missing_permissions: Vec::new(),
             token_lifetime_s: 3600,
+            any_resource: false,
             assertion_once: false,
             work_iq_format: WorkIqFormat::Sse,
             structured_content: false,

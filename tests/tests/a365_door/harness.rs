@@ -1,5 +1,8 @@
 //! A door with everything real behind it, and what its log and its cloud say afterwards.
 
+#[path = "../ready_agent/mod.rs"]
+mod ready_agent;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,25 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use entrabot_a365::tools::{CreateWordDocument, CreatedDocument, ReadWordDocument, WordDocument};
 use entrabot_a365::{A365Error, Answered, KeystoreError, PinSeal, ServerName, ToolName, WorkIqProvider};
 use entrabot_audit::{AuditLog, AuditOptions};
-use entrabot_identity::{AttributionChain, Config, Egress, Session, SignerSource, TokenError, TokenExchange};
-use entrabot_keystore::{CertificateThumbprint, PemSigner, SecretBytes, Signer};
+use entrabot_identity::{AttributionChain, Config, Egress, Session};
 use entrabot_tests::stand_in::{Options, RecordedRequest, Role, StandIn};
+use ready_agent::KeyFile;
 use serde_json::{Map, Value};
-
-/// The stand-in's throw-away key, straight from its file.
-#[derive(Debug)]
-struct FileSigner {
-    key: PathBuf,
-    thumbprint: String,
-}
-
-impl SignerSource for FileSigner {
-    fn signer(&self) -> Result<Box<dyn Signer>, TokenError> {
-        let key = SecretBytes::new(fs::read(&self.key).expect("the stand-in wrote its key"));
-        let thumbprint = CertificateThumbprint::parse(&self.thumbprint).expect("the stand-in's thumbprint");
-        Ok(Box::new(PemSigner::from_pkcs8_pem(&key, thumbprint).expect("a PKCS#8 key")))
-    }
-}
 
 /// What a keyring would keep of the pins.
 #[derive(Debug, Default)]
@@ -159,12 +147,7 @@ fn provider(
     )
     .expect("an audit log");
     let egress = Egress::from_config(&config).expect("the stand-in's CA");
-    let info = cloud.info();
-    let signer = FileSigner {
-        key: info.blueprint_key_pem.clone(),
-        thumbprint: info.blueprint_cert_thumbprint.clone(),
-    };
-    let tokens = TokenExchange::from_config(&config, Arc::new(signer), &egress).expect("an exchange");
+    let tokens = ready_agent::exchange(KeyFile::of(cloud.info()), &config);
     let seal = Some(Arc::clone(seal) as Arc<dyn PinSeal>);
     WorkIqProvider::with_seal(&config, audit, Arc::new(tokens), &egress, seal).expect("a door")
 }
@@ -172,21 +155,13 @@ fn provider(
 pub(crate) fn config(cloud: &StandIn, directory: &Path, extra: Vec<(&'static str, String)>) -> Config {
     let info = cloud.info();
     let path = |name: &str| directory.join(name).display().to_string();
-    let mut settings = vec![
-        ("ENTRABOT_TENANT_ID", info.tenant_id.clone()),
-        ("ENTRABOT_BLUEPRINT_APP_ID", info.blueprint_app_id.clone()),
-        ("ENTRABOT_AGENT_ID", info.agent_id.clone()),
-        ("ENTRABOT_AGENT_USER_ID", info.agent_user_id.clone()),
-        ("ENTRABOT_BLUEPRINT_CERT_THUMBPRINT", info.blueprint_cert_thumbprint.clone()),
-        ("ENTRABOT_AUTHORITY_BASE", info.authority_base.clone()),
-        ("ENTRABOT_GRAPH_BASE", info.graph_base.clone()),
-        ("ENTRABOT_A365_BASE", info.a365_base.clone()),
-        ("ENTRABOT_CA_BUNDLE", info.ca_bundle.display().to_string()),
+    let mut settings = ready_agent::settings(info);
+    settings.extend([
         ("ENTRABOT_A365_TOOLING_MANIFEST", info.manifest.display().to_string()),
         ("ENTRABOT_AUDIT_DIR", path("audit")),
         ("ENTRABOT_DATA_DIR", path("data")),
         ("ENTRABOT_LOG_DIR", path("logs")),
-    ];
+    ]);
     for (name, value) in extra {
         settings.retain(|(known, _)| *known != name);
         settings.push((name, value));

@@ -217,7 +217,10 @@ pub(crate) fn user_fic(cloud: &Cloud, form: &Form) -> Result<Value, EntraError> 
     if user.body.get("accountEnabled") == Some(&Value::Bool(false)) {
         return Err(EntraError::grant(50_057, "The user account is disabled."));
     }
-    let resource = resource(cloud, directory, &scope.resource)?;
+    let resource = match resource(cloud, directory, &scope.resource) {
+        Err(_) if world.behaviour.any_resource => resource(cloud, directory, GRAPH_APP_ID)?,
+        known => known?,
+    };
     let granted = directory.scopes(&id, user.id(), resource.id());
     let missing = scope.permissions.iter().find(|asked| !granted.contains(asked));
     if granted.is_empty() || missing.is_some() {
