@@ -66,6 +66,12 @@ enum Command {
     /// What the agent may do
     #[command(subcommand)]
     Grants(commands::access::GrantsCommand),
+    /// Make an MCP client start this server
+    #[command(subcommand)]
+    Client(commands::client::ClientCommand),
+    /// Run the HTTP server as a service of this user
+    #[command(subcommand)]
+    Service(commands::service::ServiceCommand),
     /// Print a completion script
     Completions {
         /// The shell
@@ -192,6 +198,8 @@ impl Cli {
             Command::Cert(command) => commands::provision::cert(&command, json),
             Command::Sponsors(command) => commands::access::sponsors(&command, json),
             Command::Grants(command) => commands::access::grants(&command, json),
+            Command::Client(command) => commands::client::run(&command, json),
+            Command::Service(command) => commands::service::run(&command, json),
             Command::Completions { shell } => commands::completions(shell),
         }
     }

@@ -44,9 +44,7 @@ pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 
 /// Replaces a file as a whole and durably; see [`Replacement`].
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut replacement = Replacement::of(path)?;
-    replacement.write_all(bytes)?;
-    replacement.put()
+    Replacement::with(path, bytes)?.put()
 }
 
 /// The new text of a file, beside it until it is put in its place: a reader sees the old text or the new one. A file
@@ -68,6 +66,12 @@ impl Replacement {
             Err(error) => return Err(error),
         }
         Ok(Self { file: io::BufWriter::new(file), target })
+    }
+
+    pub(crate) fn with(path: &Path, bytes: &[u8]) -> io::Result<Self> {
+        let mut replacement = Self::of(path)?;
+        replacement.write_all(bytes)?;
+        Ok(replacement)
     }
 
     /// Puts it in its place.

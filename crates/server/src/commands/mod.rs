@@ -4,13 +4,16 @@ pub(crate) mod access;
 pub(crate) mod audit;
 mod bench;
 pub(crate) mod call;
+pub(crate) mod client;
 pub(crate) mod config;
+mod diff;
 pub(crate) mod doctor;
 pub(crate) mod keystore;
 pub(crate) mod manifest;
 pub(crate) mod migrate;
 pub(crate) mod provision;
 pub(crate) mod serve;
+pub(crate) mod service;
 pub(crate) mod token;
 pub(crate) mod whoami;
 
