@@ -351,6 +351,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         end.cancel();
     });
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    entrabot_server::test_util::serve_http(address, Fixture::load()?, sessions, stop).await?;
+    entrabot::test_util::serve_http(address, Fixture::load()?, sessions, stop).await?;
     Ok(())
 }

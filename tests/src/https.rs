@@ -3,7 +3,7 @@
 //! It shares no code with the product: a test that needs a token, or wants to see what a server really
 //! answers, must not see it through the code under test.
 
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -95,37 +95,10 @@ impl Https {
         limit: usize,
     ) -> io::Result<Vec<u8>> {
         let url = url::Url::parse(url).map_err(io::Error::other)?;
-        let host = url.host_str().unwrap_or("localhost").to_owned();
-        let port = url.port_or_known_default().unwrap_or(443);
-        let socket = TcpStream::connect(("127.0.0.1", port))?;
-        socket.set_read_timeout(Some(Duration::from_secs(20)))?;
-        let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
+        let socket = connect(&url)?;
+        let name = ServerName::try_from(host(&url).to_owned()).map_err(io::Error::other)?;
         let session = ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
-        let mut stream = StreamOwned::new(session, socket);
-        let target = match url.query() {
-            Some(query) => format!("{}?{query}", url.path()),
-            None => url.path().to_owned(),
-        };
-        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n");
-        for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
-        stream.write_all(head.as_bytes())?;
-        stream.write_all(body)?;
-        stream.flush()?;
-        let mut bytes = Vec::new();
-        let mut piece = vec![0; 64 * 1024];
-        while bytes.len() < limit {
-            match stream.read(&mut piece) {
-                Ok(0) => break,
-                Ok(count) => bytes.extend_from_slice(&piece[..count]),
-                // A connection that is cut is an end too; what came before it is what came.
-                Err(error) if bytes.is_empty() => return Err(error),
-                Err(_) => break,
-            }
-        }
-        Ok(bytes)
+        converse(&mut StreamOwned::new(session, socket), method, &url, headers, body, limit)
     }
 
     /// A form POST.
@@ -153,6 +126,63 @@ impl Https {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         self.send(method, url, &headers, body.as_bytes())
     }
+}
+
+/// One request without TLS, to a server on this machine.
+///
+/// # Errors
+/// As [`Https::send`].
+pub fn plain(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Reply> {
+    let url = url::Url::parse(url).map_err(io::Error::other)?;
+    parse(&converse(&mut connect(&url)?, method, &url, headers, body, usize::MAX)?)
+}
+
+fn host(url: &url::Url) -> &str {
+    url.host_str().unwrap_or("localhost")
+}
+
+fn connect(url: &url::Url) -> io::Result<TcpStream> {
+    let port = url.port_or_known_default().unwrap_or(443);
+    // Some servers listen on one of the two families only.
+    let socket = TcpStream::connect(("127.0.0.1", port)).or_else(|_| TcpStream::connect(("::1", port)))?;
+    socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+    Ok(socket)
+}
+
+/// Sends one request and reads what comes until the end, at most `limit` bytes.
+fn converse(
+    stream: &mut (impl io::Read + io::Write),
+    method: &str,
+    url: &url::Url,
+    headers: &[(&str, &str)],
+    body: &[u8],
+    limit: usize,
+) -> io::Result<Vec<u8>> {
+    let target = match url.query() {
+        Some(query) => format!("{}?{query}", url.path()),
+        None => url.path().to_owned(),
+    };
+    let (host, port) = (host(url), url.port_or_known_default().unwrap_or(443));
+    let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body)?;
+    stream.flush()?;
+    let mut bytes = Vec::new();
+    let mut piece = vec![0; 64 * 1024];
+    while bytes.len() < limit {
+        match stream.read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => bytes.extend_from_slice(&piece[..count]),
+            // A connection that is cut is an end too; what came before it is what came.
+            Err(error) if bytes.is_empty() => return Err(error),
+            Err(_) => break,
+        }
+    }
+    Ok(bytes)
 }
 
 fn parse(bytes: &[u8]) -> io::Result<Reply> {

@@ -6,11 +6,15 @@
 //! bypass in the product. It never ships: no product crate depends on this package.
 //!
 //! [`https`] is a second opinion on it that shares no code with the product: a small client, and the
-//! three hops by hand. [`peers`] holds the clients that other people wrote. [`mcp`] is a real MCP
-//! client (rmcp's) that starts a server over stdio and plays a script. [`written_log`] writes audit logs by hand.
+//! three hops by hand. [`peers`] holds the clients that other people wrote, [`conformance`] the official
+//! MCP suite. [`mcp`] is a real MCP client (rmcp's) that starts a server over stdio and plays a script.
+//! [`written_log`] writes audit logs by hand.
 #![forbid(unsafe_code)]
 
+pub mod built;
+pub mod conformance;
 pub mod https;
+pub mod listening;
 pub mod mcp;
 pub mod peers;
 pub mod stand_in;

@@ -5,18 +5,37 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The packages, pinned: what the captured wire forms were made with.
-const PACKAGES: &[&str] = &[
-    "msal==1.39.0",
-    "python-docx==1.2.0",
-    "ocsf-json-schema==1.2.0",
-    "jsonschema==4.25.1",
-    "aat-mcp==0.1.0",
-    "keyring==25.7.0",
-    "secretstorage==3.5.0",
-];
+/// Python packages that cannot all lie in one environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PythonPeer {
+    /// MSAL, with which the captured wire forms were made, and what reads the formats that we write.
+    Libraries,
+    /// The official MCP SDK of the revisions with sessions.
+    McpOne,
+    /// The official MCP SDK of 2026-07-28.
+    McpTwo,
+}
 
-const NODE_PACKAGE: &str = "@azure/msal-node@7.2.3";
+impl PythonPeer {
+    fn environment(self) -> (&'static str, &'static [&'static str]) {
+        match self {
+            Self::Libraries => (
+                "python-venv",
+                &[
+                    "msal==1.39.0",
+                    "python-docx==1.2.0",
+                    "ocsf-json-schema==1.2.0",
+                    "jsonschema==4.25.1",
+                    "aat-mcp==0.1.0",
+                    "keyring==25.7.0",
+                    "secretstorage==3.5.0",
+                ],
+            ),
+            Self::McpOne => ("python-mcp-1", &["mcp==1.30.0"]),
+            Self::McpTwo => ("python-mcp-2", &["mcp==2.3.0"]),
+        }
+    }
+}
 
 /// The beginning of a program for [`Python::run`] whose first argument is the stand-in's `Info` as JSON:
 /// `agent_user(resource)` goes through the three hops with `msal`, by new application objects (which have nothing in
@@ -72,26 +91,28 @@ pub struct Python {
 }
 
 impl Python {
-    /// Makes the environment below `target`, once: other test processes wait for it.
+    /// The environment of the libraries.
+    ///
+    /// # Errors
+    /// As [`Python::with`].
+    pub fn ready(target: &Path) -> io::Result<Self> {
+        Self::with(target, PythonPeer::Libraries)
+    }
+
+    /// Makes an environment below `target`, once: other test processes wait for it.
     ///
     /// # Errors
     /// When `python3` with `venv` is missing or the packages cannot be had.
-    pub fn ready(target: &Path) -> io::Result<Self> {
-        fs::create_dir_all(target)?;
-        let lock = File::create(target.join("python-venv.lock"))?;
-        lock.lock()?;
-        let home = target.join("python-venv");
+    pub fn with(target: &Path, peer: PythonPeer) -> io::Result<Self> {
+        let (name, packages) = peer.environment();
+        let home = target.join(name);
         let program = home.join("bin/python");
-        let wanted = PACKAGES.join("\n");
-        let done = home.join("packages.txt");
-        if fs::read_to_string(&done).is_ok_and(|present| present == wanted) {
-            return Ok(Self { program });
-        }
-        run(Command::new("python3").args(["-m", "venv"]).arg(&home))?;
-        let mut install = Command::new(&program);
-        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PACKAGES);
-        run(&mut install)?;
-        fs::write(done, wanted)?;
+        once(target, name, &packages.join("\n"), || {
+            run(Command::new("python3").args(["-m", "venv"]).arg(&home))?;
+            let mut install = Command::new(&program);
+            install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(packages);
+            run(&mut install).map(drop)
+        })?;
         Ok(Self { program })
     }
 
@@ -103,36 +124,52 @@ impl Python {
         let mut command = Command::new(&self.program);
         command.arg("-W").arg("ignore").arg("-c").arg(program).args(arguments);
         command.envs(environment.iter().copied());
-        let output = run(&mut command)?;
-        String::from_utf8(output.stdout).map_err(io::Error::other)
+        text(&mut command)
     }
 }
 
-/// A Node program's home with `@azure/msal-node`.
+/// The Node programs of `peers/package-lock.json`, and the Node that runs them: some want a newer one than a
+/// distribution has.
 #[derive(Debug)]
 pub struct Node {
     home: PathBuf,
 }
 
 impl Node {
-    /// Installs the package below `target`, once: other test processes wait for it.
+    const PACKAGE: &str = include_str!("../peers/package.json");
+    const LOCK: &str = include_str!("../peers/package-lock.json");
+
+    /// Installs them below `target`, once: other test processes wait for it.
     ///
     /// # Errors
-    /// When `node` (20 or later) or `npm` is missing or the package cannot be had.
+    /// When `npm` is missing or a package cannot be had.
     pub fn ready(target: &Path) -> io::Result<Self> {
         let home = target.join("node-peers");
-        fs::create_dir_all(&home)?;
-        let lock = File::create(target.join("node-peers.lock"))?;
-        lock.lock()?;
-        let done = home.join("packages.txt");
-        if !fs::read_to_string(&done).is_ok_and(|present| present == NODE_PACKAGE) {
-            fs::write(home.join("package.json"), r#"{"private": true, "type": "module"}"#)?;
-            run(Command::new("npm")
-                .args(["install", "--silent", "--no-audit", "--no-fund", NODE_PACKAGE])
-                .current_dir(&home))?;
-            fs::write(done, NODE_PACKAGE)?;
-        }
+        once(target, "node-peers", Self::LOCK, || {
+            fs::write(home.join("package.json"), Self::PACKAGE)?;
+            fs::write(home.join("package-lock.json"), Self::LOCK)?;
+            let mut install = Command::new("npm");
+            // Nobody's script runs at installation; the lock file holds every package's digest.
+            install.args(["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]);
+            run(install.current_dir(&home)).map(drop)
+        })?;
         Ok(Self { home })
+    }
+
+    /// The Node program itself: npm has it for Linux on these two; elsewhere it is the system's.
+    #[must_use]
+    pub fn program(&self) -> PathBuf {
+        let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
+        let ours = self.home.join(format!("node_modules/node-linux-{architecture}/bin/node"));
+        if ours.is_file() { ours } else { "node".into() }
+    }
+
+    /// A program file of an installed package.
+    #[must_use]
+    pub fn script(&self, path: &str) -> Command {
+        let mut command = Command::new(self.program());
+        command.arg(self.home.join("node_modules").join(path)).current_dir(&self.home);
+        command
     }
 
     /// Runs a program text with arguments; its stdout when it succeeds.
@@ -140,18 +177,36 @@ impl Node {
     /// # Errors
     /// When it fails; the error holds its stderr.
     pub fn run(&self, program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> io::Result<String> {
-        let mut command = Command::new("node");
+        let mut command = Command::new(self.program());
         command.args(["--input-type=module", "-e", program, "--"]).args(arguments).current_dir(&self.home);
         command.envs(environment.iter().copied());
-        String::from_utf8(run(&mut command)?.stdout).map_err(io::Error::other)
+        text(&mut command)
     }
+}
+
+/// Installs into `target/name` unless exactly this was installed there before.
+fn once(target: &Path, name: &str, wanted: &str, install: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    let home = target.join(name);
+    fs::create_dir_all(&home)?;
+    let lock = File::create(target.join(format!("{name}.lock")))?;
+    lock.lock()?;
+    let done = home.join("packages.txt");
+    if fs::read_to_string(&done).is_ok_and(|present| present == wanted) {
+        return Ok(());
+    }
+    install()?;
+    fs::write(done, wanted)
+}
+
+fn text(command: &mut Command) -> io::Result<String> {
+    String::from_utf8(run(command)?.stdout).map_err(io::Error::other)
 }
 
 fn run(command: &mut Command) -> io::Result<Output> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|error| {
         io::Error::other(format!(
-            "{name} cannot be run ({error}); the tests need python3 with venv, the long ones node and npm"
+            "{name} cannot be run ({error}); the tests need python3 with venv, and npm"
         ))
     })?;
     if output.status.success() {

@@ -4,5 +4,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    entrabot_server::main()
+    entrabot::main()
 }

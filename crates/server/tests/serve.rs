@@ -72,6 +72,7 @@ fn stdout_carries_json_rpc_alone_at_the_highest_log_level() {
             assert!(line[key].is_string(), "{line}");
         }
     }
+    assert!(log.contains(r#""logger":"entrabot.serve""#), "the modules go by the program's name");
 }
 
 #[test]

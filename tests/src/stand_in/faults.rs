@@ -62,6 +62,8 @@ pub enum Effect {
     Case(String),
     /// Never handled; a JSON-RPC answer to the request with this result.
     Result(serde_json::Value),
+    /// Answered by the server at this address, which speaks plain HTTP on this machine; whole, once it is complete.
+    Relay(String),
 }
 
 impl Fault {
@@ -149,6 +151,7 @@ impl Effect {
             Self::Respond { status, .. } => format!("respond_{status}"),
             Self::Case(name) => name.clone(),
             Self::Result(_) => "result".into(),
+            Self::Relay(_) => "relay".into(),
         }
     }
 
@@ -183,6 +186,7 @@ impl Effect {
                 let id = request.json().unwrap_or_default()["id"].clone();
                 Answer::json(200, &serde_json::json!({"jsonrpc": "2.0", "id": id, "result": result}))
             }
+            Self::Relay(url) => super::relay::answer(url, request),
         }
     }
 }

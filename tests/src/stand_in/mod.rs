@@ -24,6 +24,7 @@ mod jose;
 mod listener;
 mod pki;
 mod record;
+mod relay;
 mod work_iq;
 
 use std::fmt;

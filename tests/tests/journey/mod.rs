@@ -10,9 +10,10 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 
 use entrabot_keystore::private_keyring::{Mode, PrivateKeyring};
+use entrabot_tests::built;
+use entrabot_tests::listening::Listening;
 use entrabot_tests::mcp::{Client, Person, Revision};
 use entrabot_tests::stand_in::{Options, StandIn};
 use serde_json::Value;
@@ -120,7 +121,7 @@ impl Home {
 
     /// `entrabot` with these arguments, in this home and on this bus alone.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(entrabot());
+        let mut command = Command::new(built::entrabot());
         command.args(arguments).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.envs(self.keyring.env()).envs(&self.settings).current_dir(self.dir.path());
         command
@@ -153,6 +154,11 @@ impl Home {
         let mut command = self.command(&["serve"]);
         command.stderr(fs::File::create(self.serve_log())?);
         Client::start_with(command, person, revision)
+    }
+
+    /// `entrabot serve --http` on a port of its own.
+    pub(crate) fn serve_http(&self, arguments: &[&str]) -> io::Result<Listening> {
+        Listening::start(self.command(&[&["serve", "--http", "127.0.0.1:0"], arguments].concat()))
     }
 
     /// Where `serve`'s stderr goes.
@@ -225,22 +231,4 @@ pub(crate) fn files_with(dir: &Path, needle: &[u8]) -> io::Result<Vec<PathBuf>> 
         }
     }
     Ok(found)
-}
-
-/// The binary beside this test's own; built when it is missing, as when only this package is tested.
-fn entrabot() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let test = std::env::current_exe().expect("a running program has a path");
-        let profile = test.ancestors().nth(2).expect("a test lies in target/PROFILE/deps");
-        let binary = profile.join("entrabot");
-        if !binary.exists() {
-            let mut cargo = Command::new(env!("CARGO"));
-            cargo.args(["build", "--quiet", "--package", "entrabot-server", "--target-dir"]);
-            cargo.arg(profile.parent().expect("a profile lies in the target directory"));
-            let status = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status();
-            assert!(status.is_ok_and(|status| status.success()), "entrabot must build");
-        }
-        binary
-    })
 }
