@@ -35,7 +35,7 @@ pub(super) fn word_document(reply: &Reply, url: &str) -> Result<WordDocument, Mi
     let comments = match first(entries, &["comments", "Comments"]) {
         Some(Value::Array(comments)) => {
             let source = format!("{source}-comments");
-            comments.iter().map(|comment| comment_of(wrapping, &source, comment)).collect()
+            comments.iter().map(|comment| comment_object(wrapping, &source, comment)).collect()
         }
         _ => Vec::new(),
     };
@@ -162,6 +162,14 @@ fn comment_id(reply: &Reply, names: &[&str]) -> Option<String> {
     }
 }
 
+/// A comment as an object, also where it came as a bare text: a client holds each to the schema.
+fn comment_object(wrapping: Wrapping, source: &str, comment: &Value) -> Map<String, Value> {
+    match comment_of(wrapping, source, comment) {
+        Value::Object(entries) => entries,
+        text => Map::from_iter([("content".to_owned(), text)]),
+    }
+}
+
 /// A comment as Work IQ gives it: its texts in envelopes, its ids as they are, because replies need them.
 fn comment_of(wrapping: Wrapping, source: &str, comment: &Value) -> Value {
     match comment {
@@ -284,6 +292,13 @@ mod tests {
                 "file_name": "<external_content source=\"file:https://x#word\">Plan.docx</external_content>",
                 "drive_id": "b!x", "document_id": "01A", "size_bytes": 7, "skipped_blocks": 0,
             })
+        );
+        let bare = reply(json!({"content": "Body", "comments": ["note", 7]}));
+        let comments = word_document(&bare, "https://x").unwrap().comments;
+        assert_eq!(
+            serde_json::to_value(comments).unwrap(),
+            json!([{"content": "<external_content source=\"file:https://x#word-comments\">note</external_content>"},
+                   {"content": 7}])
         );
         let plain = word_document(&reply(json!("just text")), "https://x").unwrap();
         assert!(plain.content_html.contains("just text"));

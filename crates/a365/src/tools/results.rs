@@ -1,7 +1,7 @@
 //! What each of the seven tools gives. A field marked *untrusted* holds text from outside in its envelope.
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Result of `read_word_document`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -11,7 +11,7 @@ pub struct WordDocument {
     /// The document's content (untrusted, enveloped; Work IQ gives plain text).
     pub content_html: String,
     /// The document's comments as Work IQ gives them; every text in them is untrusted and enveloped.
-    pub comments: Vec<Value>,
+    pub comments: Vec<Map<String, Value>>,
     /// The file's name (untrusted, enveloped).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file_name: Option<String>,
