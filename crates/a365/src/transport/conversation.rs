@@ -147,7 +147,8 @@ impl<'a> Conversation<'a> {
                     self.open_session().await?;
                     continue;
                 }
-                Again::Stateless if !switched && mode != Mode::Stateless => {
+                // Also where it was spoken already: during an upgrade, a service answers with two voices.
+                Again::Stateless if !switched => {
                     switched = true;
                     self.state.set_mode(Mode::Stateless);
                     continue;
