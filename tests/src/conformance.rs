@@ -154,7 +154,8 @@ impl Expected {
     /// When it is unreadable, has no such run, or gives no reason for a failure.
     pub fn of(run: &str) -> io::Result<Self> {
         let all: Value = serde_json::from_str(include_str!("../conformance/expected.json"))?;
-        let one = all.get(run).ok_or_else(|| io::Error::other(format!("expected.json has no run {run:?}")))?;
+        let one =
+            all.get(run).ok_or_else(|| io::Error::other(format!("expected.json has no run {run:?}")))?;
         let expected: Self = serde_json::from_value(one.clone()).map_err(io::Error::other)?;
         if expected.failures.iter().any(|failures| failures.reason.trim().len() < 20) {
             return Err(io::Error::other(format!("{run}: a failure is expected without a reason")));

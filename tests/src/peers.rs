@@ -205,9 +205,7 @@ fn text(command: &mut Command) -> io::Result<String> {
 fn run(command: &mut Command) -> io::Result<Output> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|error| {
-        io::Error::other(format!(
-            "{name} cannot be run ({error}); the tests need python3 with venv, and npm"
-        ))
+        io::Error::other(format!("{name} cannot be run ({error}); the tests need python3 with venv, and npm"))
     })?;
     if output.status.success() {
         return Ok(output);

@@ -61,3 +61,23 @@ fn entrabot_passes_whatever_needs_no_fixture() -> io::Result<()> {
     }
     Ok(())
 }
+
+/// Our client behind TLS and with a real token, as [the gateway](../examples/conformance_gateway.rs) says.
+fn client(run: &str, suite: Suite, chosen: &[&str]) -> io::Result<()> {
+    let gateway = built::example("entrabot-tests", "conformance_gateway");
+    let client = built::example("entrabot-a365", "conformance_client");
+    let command = format!("{} {}", gateway.display(), client.display());
+    hold(run, &suite.client(&node()?, &command, chosen)?)
+}
+
+#[test]
+#[ignore = "long: a stand-in cloud for each scenario"]
+fn the_client_passes_what_applies_to_it_of_2025_11_25() -> io::Result<()> {
+    client("client, 2025-11-25", Suite::Of2025, &["--suite", "core"])
+}
+
+#[test]
+#[ignore = "long: a stand-in cloud for each scenario"]
+fn the_client_passes_what_applies_to_it_of_2026_07_28() -> io::Result<()> {
+    client("client, 2026-07-28", Suite::Of2026, &["--requirements", "2026-07-28"])
+}

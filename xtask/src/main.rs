@@ -5,6 +5,7 @@
 mod bench;
 mod build;
 mod cloud;
+mod conformance;
 mod demo;
 mod dist;
 mod fuzz;
@@ -41,6 +42,8 @@ enum Command {
     Bench(bench::Options),
     /// Run the fuzz targets (needs a nightly toolchain and cargo-fuzz)
     Fuzz(fuzz::Options),
+    /// Run the official MCP conformance suite (from npm) on the server and the client
+    Conformance,
     /// Check that each crate depends only on those below it
     Layers,
     /// Build the stripped release binary with its checksum
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::StandIn(options) => stand_in::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Conformance => conformance::run(),
         Command::Layers => test::layers(),
         Command::Dist => dist::run(),
     };

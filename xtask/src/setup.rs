@@ -24,6 +24,7 @@ pub(crate) fn ensure_peers(long: bool) -> Result<(), Failure> {
         ("openssl", "openssl"),
         ("python3", "python3-venv"),
         ("pip3", "python3-pip"),
+        ("npm", "npm"),
         ("strace", "strace"),
     ];
     let long_peers: &[_] =

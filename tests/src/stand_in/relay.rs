@@ -14,7 +14,8 @@ pub(super) fn answer(url: &str, request: &Request) -> Answer {
         request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     // The bearer is for whoever stands behind the TLS of the endpoint's own host.
     headers.retain(|(name, _)| {
-        passed_on(name) && !name.eq_ignore_ascii_case("authorization") || name.eq_ignore_ascii_case("content-type")
+        passed_on(name) && !name.eq_ignore_ascii_case("authorization")
+            || name.eq_ignore_ascii_case("content-type")
     });
     let Ok(reply) = plain(&request.method, url, &headers, &request.body) else { return Answer::empty(502) };
     let kind = reply.header("content-type").unwrap_or("application/octet-stream").to_owned();
