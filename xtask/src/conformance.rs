@@ -7,7 +7,7 @@ use crate::{Failure, setup};
 /// set; here is only what they start, built as it is now.
 pub(crate) fn run() -> Result<(), Failure> {
     setup::ensure_keyring()?;
-    setup::ensure_peers()?;
+    setup::ensure_peers(false)?;
     run_cargo(["build", "--package", "entrabot-server"])?;
     run_cargo(["build", "--package", "entrabot-tests", "--package", "entrabot-a365", "--examples"])?;
     let test = ["test", "--package", "entrabot-tests", "--test", "conformance"];
