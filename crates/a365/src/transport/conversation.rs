@@ -109,7 +109,7 @@ impl<'a> Conversation<'a> {
         effect: Effect,
     ) -> Result<Map<String, Value>, Failure> {
         let mut retries = 0;
-        let mut switched = false;
+        let mut asked_stateless = 0;
         loop {
             let mode = self.state.mode();
             let id = next_id();
@@ -147,9 +147,9 @@ impl<'a> Conversation<'a> {
                     self.open_session().await?;
                     continue;
                 }
-                // Also where it was spoken already: during an upgrade, a service answers with two voices.
-                Again::Stateless if !switched => {
-                    switched = true;
+                // Twice: a service in the middle of an upgrade refuses it with one voice and speaks it with another.
+                Again::Stateless if asked_stateless < 2 => {
+                    asked_stateless += 1;
                     self.state.set_mode(Mode::Stateless);
                     continue;
                 }
