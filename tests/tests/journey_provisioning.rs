@@ -195,6 +195,7 @@ fn sponsors_and_scopes_change_by_name() -> io::Result<()> {
     let revoked = home.run(&[&["grants", "revoke"][..], &mail].concat(), &[])?;
     assert_eq!(revoked.assert_code(0).json()["changed"], json!(["McpServers.Mail.All"]));
     home.run(&["grants", "grant", "Mail.Read Mail.Send"], &[])?.assert_code(1);
+    home.run(&["grants", "grant", "Mail.Reed"], &[])?.assert_code(1);
     home.run(&["grants", "grant", "Mail.Read", "--resource", ID], &[])?.assert_code(4);
 
     let only = home.cloud.info().sponsor_id.clone();
@@ -204,6 +205,47 @@ fn sponsors_and_scopes_change_by_name() -> io::Result<()> {
     let listed = home.run(&["sponsors", "list", "--json"], &[])?.json();
     assert_eq!(listed["sponsors"][0]["id"], only.as_str(), "{listed}");
     assert_eq!(listed["sponsors"][0]["upn"], "ada@contoso.example", "{listed}");
+    Ok(())
+}
+
+#[test]
+fn what_graph_would_refuse_halfway_is_refused_before_anything_is_made() -> io::Result<()> {
+    let home = administered(Options::default())?;
+    let with = |upn: &str, sponsor: &str| {
+        let arguments =
+            ["provision", "--new", "--name", "demo", "--agent-user-upn", upn, "--sponsor", sponsor, "--yes"];
+        home.run(&arguments, &[])
+    };
+    let (sponsor, agent) = (home.cloud.info().sponsor_id.clone(), home.cloud.info().agent_user_id.clone());
+    home.cloud.clear_requests();
+    for (upn, sponsor, word) in [
+        ("demo@elsewhere.example", sponsor.as_str(), "not a domain of this tenant"),
+        (UPN, ID, "has no user"),
+        (UPN, &agent, "an agent's user"),
+    ] {
+        let refused = with(upn, sponsor)?;
+        refused.assert_code(1);
+        assert!(refused.stderr.contains(word), "{word}: {refused:?}");
+    }
+    assert_eq!(changes(&home.cloud.requests()), Vec::<String>::new());
+    home.run(&["keystore", "get", "entrabot", "blueprint-private-key"], &[])?.assert_code(4);
+
+    with(UPN, &sponsor)?.assert_code(0);
+    home.cloud.clear_requests();
+    let second = with("second@contoso.example", &sponsor)?;
+    second.assert_code(1);
+    assert!(second.stderr.contains("a user of another name"), "{second:?}");
+    assert_eq!(changes(&home.cloud.requests()), Vec::<String>::new());
+
+    // A reading that is not allowed is named like a change that is not.
+    home.cloud
+        .set_behaviour(|behaviour| behaviour.missing_permissions = vec!["Organization.Read.All".into()]);
+    home.cloud.set_behaviour(|behaviour| {
+        behaviour.missing_permissions.push("LicenseAssignment.ReadWrite.All".into());
+    });
+    let denied = with(UPN, &sponsor)?;
+    denied.assert_code(6);
+    assert!(denied.stderr.contains("Organization.Read.All"), "{denied:?}");
     Ok(())
 }
 

@@ -297,6 +297,7 @@ pub(crate) fn principal(app_id: &str, name: &str) -> Value {
     json!({
         "@odata.type": "#microsoft.graph.servicePrincipal", "appId": app_id, "displayName": name,
         "servicePrincipalType": "Application", "accountEnabled": true, "appRoles": [], "createdDateTime": now(),
+        "oauth2PermissionScopes": permissions::published_scopes(app_id),
     })
 }
 

@@ -206,6 +206,15 @@ impl Provisioner {
         Ok(found.and_then(|principal| text(&principal, "displayName").map(str::to_owned)))
     }
 
+    /// The names of the delegated scopes that an API publishes.
+    pub(super) async fn published_scopes(&self, api: &Uuid) -> Result<Vec<String>, ProvisioningError> {
+        let path = format!("/v1.0/servicePrincipals/{api}?$select=id,oauth2PermissionScopes");
+        let found = self.find(Reading::of_app("read the API's scopes"), &path).await?;
+        let scopes = found.and_then(|api| api.get("oauth2PermissionScopes")?.as_array().cloned());
+        let name = |scope: &Value| Some(scope.get("value")?.as_str()?.to_owned());
+        Ok(scopes.iter().flatten().filter_map(name).collect())
+    }
+
     pub(super) async fn graph_principal(&self) -> Result<Uuid, ProvisioningError> {
         self.principal_of(GRAPH_APP_ID)
             .await?
@@ -244,12 +253,6 @@ impl Provisioner {
     pub(super) async fn user(&self, id: &str) -> Result<Option<User>, ProvisioningError> {
         let path = format!("/beta/users/{}", encoded(id));
         self.find(Reading::of_user("read the agent user"), &path).await?.as_ref().map(user).transpose()
-    }
-
-    /// Whether there is such a person, or any other user.
-    pub(super) async fn is_user(&self, id: &str) -> Result<bool, ProvisioningError> {
-        let path = format!("/v1.0/users/{}?$select=id", encoded(id));
-        Ok(self.find(Reading::of_user("look for a sponsor"), &path).await?.is_some())
     }
 
     /// The domains that a user's name in this tenant may end in, in lower case.

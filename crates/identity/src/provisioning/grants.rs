@@ -217,7 +217,7 @@ impl Provisioner {
     /// Adds scopes for the agent's user; says which were new.
     ///
     /// # Errors
-    /// See [`ProvisioningError`]; a scope that is not one word is refused.
+    /// See [`ProvisioningError`]; a scope that is not one word, or that the API does not publish, is refused.
     pub async fn grant_scopes(
         &self,
         resource: &GrantResource,
@@ -231,6 +231,16 @@ impl Provisioner {
         let all = with_added(present.as_ref(), scopes);
         let new = all[present.as_ref().map_or(0, |grant| grant.scopes.len())..].to_vec();
         if !new.is_empty() {
+            // Graph takes any word; a token with a misspelt scope is simply without it.
+            let published = self.published_scopes(&resource).await?;
+            if let Some(unknown) =
+                new.iter().find(|scope| !published.is_empty() && !published.contains(scope))
+            {
+                return Err(ProvisioningError::refused(
+                    format!("the API publishes no delegated scope {unknown}"),
+                    "correct its name (case counts), or name the API with --resource APP_ID",
+                ));
+            }
             let of = GrantOf { client: &identity, user: Some(&user), resource: &resource };
             let acts = ["grant.create", "grant.update"];
             self.write_grant(&Run::new(gate, &silent), acts, present.as_ref(), &of, &all).await?;

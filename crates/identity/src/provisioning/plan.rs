@@ -188,14 +188,18 @@ impl Provisioner {
     }
 
     fn settings_step(&self, desired: &Desired, found: &Found) -> Result<Step, ProvisioningError> {
-        let change = match (&self.settings_file, found.ids(desired)) {
-            (None, _) => Change::Skip,
-            (Some(path), Some(ids)) if settings_file::is_up_to_date(path, &settings_file::lines(&ids))? => {
-                Change::Keep
-            }
-            (Some(_), _) => Change::Update,
+        let step = |change, detail| Ok(Step { kind: StepKind::Settings, change, detail });
+        let Some(path) = &self.settings_file else { return step(Change::Skip, "settings file".to_owned()) };
+        let up_to_date = match found.ids(desired) {
+            Some(ids) => settings_file::is_up_to_date(path, &settings_file::lines(&ids))?,
+            None => false,
         };
-        Ok(Step { kind: StepKind::Settings, change, detail: "settings file".into() })
+        let change = match (up_to_date, path.exists()) {
+            (true, _) => Change::Keep,
+            (false, true) => Change::Update,
+            (false, false) => Change::Create,
+        };
+        step(change, format!("settings file {}", path.display()))
     }
 
     /// The blueprint key in the keystore. Only "no such entry" means that there is none.
@@ -357,10 +361,16 @@ impl Provisioner {
             return Err(ProvisioningError::refused(what, REMEDY));
         }
         for sponsor in &desired.sponsors {
-            if !self.is_user(sponsor.as_str()).await? {
-                let what = format!("the tenant has no user {sponsor}, so it cannot be a sponsor");
-                return Err(ProvisioningError::refused(what, REMEDY));
-            }
+            let what = match self.user(sponsor.as_str()).await? {
+                None => format!("the tenant has no user {sponsor}, so it cannot be a sponsor"),
+                Some(user) if user.is_agent => {
+                    format!(
+                        "{sponsor} is an agent's user, and a sponsor is a person who answers for the agent"
+                    )
+                }
+                Some(_) => continue,
+            };
+            return Err(ProvisioningError::refused(what, REMEDY));
         }
         Ok(())
     }

@@ -116,7 +116,8 @@ impl Provisioner {
             Err(ProvisioningError::NoProvisionerCertificate { .. })
                 if journal.is_none() && !self.speaks_of_an_agent(&plan) =>
             {
-                let why = "it could not be looked for: the Provisioner app's certificate is gone";
+                let why =
+                    "it could not be looked for: the Provisioner app's certificate is not in the keyring";
                 let named = wanted.upns.iter();
                 plan.remains =
                     named.map(|upn| Remains { what: format!("any agent user {upn}"), why }).collect();

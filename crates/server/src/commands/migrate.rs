@@ -54,7 +54,7 @@ fn end(mut value: Value, refusal: Option<Failure>, json: bool) -> Result<u8, Fai
         if json {
             terminal::json(&value)?;
         } else if value["changed"] == 0 && value["dry_run"] == false {
-            terminal::note("nothing to take over: it is all here");
+            terminal::note("nothing more to take over");
         }
         return Ok(YES);
     };

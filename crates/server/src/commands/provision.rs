@@ -93,9 +93,7 @@ pub(crate) fn provision(args: ProvisionArgs, json: bool) -> Result<u8, Failure> 
         print_plan(&plan, json)?;
         return Ok(YES);
     };
-    if !json {
-        print_plan(&plan, false)?;
-    }
+    tell_plan(&plan_lines(&plan), args.yes, json)?;
     if !plan.is_empty() && !confirmed(args.yes, "Carry this out?")? {
         return Err(Failure::usage("nothing was changed", "answer y, or give --yes"));
     }
@@ -155,11 +153,29 @@ fn print_plan(plan: &Plan, json: bool) -> Result<(), Failure> {
             "warnings": plan.warnings(),
         }));
     }
-    for step in plan.steps() {
-        let line = format!("{:<11}  {:<6}  {}", step.kind.as_str(), step.change.as_str(), step.detail);
-        terminal::line(&cleaned(&line))?;
+    plan_lines(plan).iter().try_for_each(|line| terminal::line(line))
+}
+
+fn plan_lines(plan: &Plan) -> Vec<String> {
+    let step =
+        |kind: &str, change: &str, detail: &str| cleaned(&format!("{kind:<11}  {change:<6}  {detail}"));
+    let steps = plan.steps().iter();
+    let mut lines: Vec<String> =
+        steps.map(|found| step(found.kind.as_str(), found.change.as_str(), &found.detail)).collect();
+    lines.extend(plan.warnings().iter().map(|warning| cleaned(&format!("warning: {warning}"))));
+    lines
+}
+
+/// Before somebody is asked. With --json stdout is kept for the answer; who says yes beforehand need not see it there.
+fn tell_plan(lines: &[String], yes: bool, json: bool) -> Result<(), Failure> {
+    match (json, yes) {
+        (false, _) => lines.iter().try_for_each(|line| terminal::line(line)),
+        (true, true) => Ok(()),
+        (true, false) => {
+            lines.iter().for_each(|line| terminal::note(line));
+            Ok(())
+        }
     }
-    plan.warnings().iter().try_for_each(|warning| terminal::line(&cleaned(&format!("warning: {warning}"))))
 }
 
 pub(crate) fn teardown(args: TeardownArgs, json: bool) -> Result<u8, Failure> {
@@ -179,9 +195,7 @@ pub(crate) fn teardown(args: TeardownArgs, json: bool) -> Result<u8, Failure> {
         return Ok(YES);
     }
     let shown = teardown_as_json(&plan, "removed");
-    if !json {
-        print_teardown(&plan, "would_remove", false)?;
-    }
+    tell_plan(&teardown_lines(&plan), args.yes, json)?;
     if !confirmed(args.yes, "Remove all of this?")? {
         return Err(Failure::usage("nothing was changed", "answer y, or give --yes"));
     }
@@ -207,10 +221,13 @@ fn print_teardown(plan: &TeardownPlan, verb: &str, json: bool) -> Result<(), Fai
     if plan.is_empty() {
         terminal::line("there is nothing to remove")?;
     }
-    plan.steps().iter().try_for_each(|step| terminal::line(&cleaned(&format!("remove  {step}"))))?;
-    plan.remains()
-        .iter()
-        .try_for_each(|left| terminal::line(&cleaned(&format!("keep    {}: {}", left.what, left.why))))
+    teardown_lines(plan).iter().try_for_each(|line| terminal::line(line))
+}
+
+fn teardown_lines(plan: &TeardownPlan) -> Vec<String> {
+    let removed = plan.steps().into_iter().map(|step| cleaned(&format!("remove  {step}")));
+    let kept = plan.remains().iter().map(|left| cleaned(&format!("keep    {}: {}", left.what, left.why)));
+    removed.chain(kept).collect()
 }
 
 pub(crate) fn cert(command: &CertCommand, json: bool) -> Result<u8, Failure> {

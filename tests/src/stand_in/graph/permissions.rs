@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::stand_in::directory::{FIRST_PARTY, GRAPH_APP_ID};
+
 /// Roles with the ids that Microsoft publishes.
 const PUBLISHED: &[(&str, &str)] = &[
     ("Application.Read.All", "9a5d68dd-52b0-4cc2-bd40-abcf44ac3a30"),
@@ -59,6 +61,40 @@ pub(crate) fn app_roles() -> Value {
         })
     };
     names.into_iter().map(role).collect()
+}
+
+/// The `oauth2PermissionScopes` of an API's service principal: a few of the real ones.
+pub(crate) fn published_scopes(app_id: &str) -> Value {
+    let names: &[&str] = if app_id == GRAPH_APP_ID {
+        &[
+            "Calendars.Read",
+            "Chat.Create",
+            "Chat.ReadWrite",
+            "ChatMessage.Send",
+            "Files.Read.All",
+            "Files.ReadWrite",
+            "Mail.Read",
+            "Mail.Send",
+            "Sites.Read.All",
+            "Sites.ReadWrite.All",
+            "User.Read",
+            "User.ReadBasic.All",
+        ]
+    } else if FIRST_PARTY.iter().any(|(known, _)| *known == app_id) {
+        &[
+            "McpServers.Calendar.All",
+            "McpServers.Mail.All",
+            "McpServers.Me.All",
+            "McpServers.OneDriveSharepoint.All",
+            "McpServers.Word.All",
+            "McpServersMetadata.Read.All",
+            "Tools.ListInvoke.All",
+        ]
+    } else {
+        &[]
+    };
+    let scope = |name: &&str| json!({"id": role_id(name), "value": name, "isEnabled": true, "type": "Admin"});
+    names.iter().map(scope).collect()
 }
 
 /// An operation that needs a permission; any one of its roles will do.

@@ -227,8 +227,12 @@ impl MigrationPlan {
             }
             (None, None) => (Fate::Take, note.map(str::to_owned)),
         };
-        if config.origin(setting) == Origin::Environment {
-            self.warnings.push(format!("{setting} is also set in the environment, which wins over any file"));
+        let environment = config.settings().into_iter().find(|known| {
+            known.name == setting && known.origin == Origin::Environment && known.value != show
+        });
+        if environment.is_some() {
+            self.warnings
+                .push(format!("the environment sets {setting} to something else, and wins over any file"));
         }
         self.add(&name, show, &place, fate, note);
         if fate == Fate::Take {
