@@ -1,8 +1,13 @@
 //! The audited door to Work IQ, against the stand-in cloud: real sockets, real tokens, a real audit log.
 #![allow(clippy::unwrap_used, reason = "a test's helper that cannot go on ends there, like the test")]
 
+#[path = "a365_door/cases.rs"]
+mod cases;
 #[path = "a365_door/harness.rs"]
 mod harness;
+
+#[path = "a365_door/rmcp_peer.rs"]
+mod rmcp_peer;
 
 #[path = "a365_door/answers.rs"]
 mod answers;
@@ -10,6 +15,8 @@ mod answers;
 mod cancellation;
 #[path = "a365_door/definitions.rs"]
 mod definitions;
+#[path = "a365_door/differential.rs"]
+mod differential;
 #[path = "a365_door/hostile.rs"]
 mod hostile;
 #[path = "a365_door/manifests.rs"]

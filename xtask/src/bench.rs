@@ -24,7 +24,7 @@ enum Subject {
     Audit,
     /// Cold and warm agent tokens, beside PyPI's msal
     Identity,
-    /// A call through the audited door, beside the same bytes on a bare TLS connection
+    /// A call through the audited door, beside bare reqwest and rmcp's client
     A365,
     /// Start, memory and call latency of the MCP server
     Serve,

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use entrabot_a365::tools::{CreateWordDocument, CreatedDocument, ReadWordDocument, WordDocument};
 use entrabot_a365::{A365Error, Answered, KeystoreError, PinSeal, ServerName, ToolName, WorkIqProvider};
 use entrabot_audit::{AuditLog, AuditOptions};
-use entrabot_identity::{AttributionChain, Config, Egress, Session};
+use entrabot_identity::{AttributionChain, Config, Egress, Session, TokenExchange};
 use entrabot_tests::stand_in::{Options, RecordedRequest, Role, StandIn};
 use ready_agent::KeyFile;
 use serde_json::{Map, Value};
@@ -34,6 +34,7 @@ impl PinSeal for SealInMemory {
 pub(crate) struct Door {
     pub(crate) cloud: StandIn,
     pub(crate) provider: WorkIqProvider,
+    pub(crate) tokens: Arc<TokenExchange>,
     seal: Arc<SealInMemory>,
     directory: tempfile::TempDir,
 }
@@ -51,13 +52,13 @@ impl Door {
         let cloud = StandIn::start(options);
         let directory = tempfile::tempdir().expect("a temporary directory");
         let seal = Arc::default();
-        let provider = provider(&cloud, directory.path(), settings(&cloud), &seal);
-        Self { cloud, provider, seal, directory }
+        let (provider, tokens) = provider(&cloud, directory.path(), settings(&cloud), &seal);
+        Self { cloud, provider, tokens, seal, directory }
     }
 
     /// Another door over the same cloud and the same directories, as a process started later has it.
     pub(crate) fn again(&mut self) {
-        self.provider = provider(&self.cloud, self.directory.path(), Vec::new(), &self.seal);
+        (self.provider, self.tokens) = provider(&self.cloud, self.directory.path(), Vec::new(), &self.seal);
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -138,7 +139,7 @@ fn provider(
     directory: &Path,
     extra: Vec<(&'static str, String)>,
     seal: &Arc<SealInMemory>,
-) -> WorkIqProvider {
+) -> (WorkIqProvider, Arc<TokenExchange>) {
     let config = config(cloud, directory, extra);
     let session = Arc::new(Session::new());
     let audit = AuditLog::open(
@@ -147,9 +148,10 @@ fn provider(
     )
     .expect("an audit log");
     let egress = Egress::from_config(&config).expect("the stand-in's CA");
-    let tokens = ready_agent::exchange(KeyFile::of(cloud.info()), &config);
+    let tokens = Arc::new(ready_agent::exchange(KeyFile::of(cloud.info()), &config));
     let seal = Some(Arc::clone(seal) as Arc<dyn PinSeal>);
-    WorkIqProvider::with_seal(&config, audit, Arc::new(tokens), &egress, seal).expect("a door")
+    let door = WorkIqProvider::with_seal(&config, audit, Arc::clone(&tokens) as _, &egress, seal);
+    (door.expect("a door"), tokens)
 }
 
 pub(crate) fn config(cloud: &StandIn, directory: &Path, extra: Vec<(&'static str, String)>) -> Config {

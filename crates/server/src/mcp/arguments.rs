@@ -1,4 +1,4 @@
-//! The arguments of a call against the table of its tool. Nothing of a value ever gets into an error.
+//! The arguments of a call against the table of its tool. No value and no foreign name ever gets into an error.
 
 use rmcp::model::JsonObject;
 use serde_json::Value;
@@ -38,10 +38,7 @@ impl Arguments {
             }
             values.push((argument.name, value));
         }
-        match given.keys().next() {
-            None => Ok(Self { values }),
-            Some(name) => Err(unknown(name, table)),
-        }
+        if given.is_empty() { Ok(Self { values }) } else { Err(unknown(table)) }
     }
 
     /// Every argument with its value, in the table's order.
@@ -65,9 +62,8 @@ pub(super) fn refused(name: &str, reason: &str) -> Failure {
     )
 }
 
-/// A name that could be one is told back; anything else could be content.
-fn unknown(name: &str, table: &[Argument]) -> Failure {
-    let plain = name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+/// The name is not told back: it could be content, and the hint has those that are right.
+fn unknown(table: &[Argument]) -> Failure {
     let known: Vec<_> = table.iter().map(|argument| argument.name).collect();
     let hint = match known.as_slice() {
         [] => "this tool takes no arguments".to_owned(),
@@ -75,11 +71,7 @@ fn unknown(name: &str, table: &[Argument]) -> Failure {
     };
     Failure::new(
         "InvalidArgumentError",
-        if plain {
-            format!("{name} is no argument of this tool")
-        } else {
-            "an argument is none of this tool's".into()
-        },
+        "an argument is none of this tool's",
         Some(&hint),
         ErrorClass::Configuration,
     )
@@ -106,14 +98,14 @@ mod tests {
             (
                 "read_word_document",
                 json!({"url": "https://a/", "raw": true}),
-                "raw is no argument of this tool",
+                "an argument is none of this tool's",
             ),
             (
                 "read_word_document",
                 json!({"url": "https://a/", "PLANTED secret": 1}),
                 "an argument is none of this tool's",
             ),
-            ("whoami", json!({"x": 1}), "x is no argument of this tool"),
+            ("whoami", json!({"x": 1}), "an argument is none of this tool's"),
             (
                 "audit_log",
                 json!({"action": "a".repeat(1025), "resource": "r"}),
