@@ -71,6 +71,12 @@ fn every_relative_link_leads_to_a_file() {
     let mut documents: Vec<_> = ["README.md", "ARCHITECTURE.md", "SECURITY.md", "CONTRIBUTING.md"]
         .map(|name| root().join(name))
         .into();
+    for entry in fs::read_dir(root().join("docs")).expect("the documents") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "md") {
+            documents.push(path);
+        }
+    }
     for layer in ["keystore", "identity", "audit", "a365", "server"] {
         documents.push(root().join("crates").join(layer).join("README.md"));
     }

@@ -29,6 +29,10 @@ pub(crate) fn run() -> Result<(), Failure> {
         }
         fs::write(directory.join(format!("entrabot.{shell}")), output.stdout)?;
     }
+    let manual = Command::new(&binary).args(["man", "--dir"]).arg(directory.join("man1")).status()?;
+    if !manual.success() {
+        return Err("`entrabot man` failed".into());
+    }
     println!("{}  {} bytes", binary.display(), fs::metadata(&binary)?.len());
     println!("sha256 {hex}");
     Ok(())

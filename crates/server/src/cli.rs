@@ -7,10 +7,13 @@ use crate::failure::Failure;
 
 /// An agent with its own Microsoft Entra identity: an MCP server, and its command line.
 #[derive(Debug, Parser)]
-#[command(name = "entrabot", version, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "entrabot", version, propagate_version = true)]
+#[command(
+    after_help = "Without a command: what to do next, from what is really there.\n\nExamples:\n  entrabot doctor\n  entrabot provision --new --name \"Report agent\" --agent-user-upn agent@contoso.com --dry-run\n  entrabot client add claude-code\n  entrabot audit report --html report.html"
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
     /// Answer in JSON, errors included
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -72,6 +75,12 @@ enum Command {
     /// Run the HTTP server as a service of this user
     #[command(subcommand)]
     Service(commands::service::ServiceCommand),
+    /// Print the manual page
+    Man {
+        /// One page for each command into this directory, instead of the program's own to stdout
+        #[arg(long, value_name = "DIR")]
+        dir: Option<std::path::PathBuf>,
+    },
     /// Print a completion script
     Completions {
         /// The shell
@@ -169,7 +178,8 @@ impl Cli {
     /// Runs the command; the number is the exit code where it is not a failure's.
     pub(crate) fn run(self) -> Result<u8, Failure> {
         let json = self.json;
-        match self.command {
+        let Some(command) = self.command else { return commands::next::run(json) };
+        match command {
             Command::Serve(args) => commands::serve::run(&args),
             Command::Doctor => commands::doctor::run(json),
             Command::Whoami => commands::whoami::whoami(json),
@@ -200,6 +210,7 @@ impl Cli {
             Command::Grants(command) => commands::access::grants(&command, json),
             Command::Client(command) => commands::client::run(&command, json),
             Command::Service(command) => commands::service::run(&command, json),
+            Command::Man { dir } => commands::man::run(dir.as_deref()),
             Command::Completions { shell } => commands::completions(shell),
         }
     }

@@ -14,8 +14,7 @@ const KEYRING_LIMIT: Duration = Duration::from_secs(3);
 #[test]
 fn wrong_usage_exits_with_2_and_says_so_in_json_too() {
     let home = Home::new(Mode::NoProvider);
-    for arguments in
-        [&["no-such-command"][..], &["audit", "append"], &["keystore", "get", "only-a-service"], &[]]
+    for arguments in [&["no-such-command"][..], &["audit", "append"], &["keystore", "get", "only-a-service"]]
     {
         home.run(arguments).expect(2);
     }
