@@ -8,6 +8,8 @@ mod case_tests;
 mod chain;
 mod checkpoint;
 mod commit;
+#[cfg(test)]
+mod commit_tests;
 mod data;
 mod disk;
 mod engine;

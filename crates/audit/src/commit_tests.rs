@@ -1,0 +1,338 @@
+//! The group commit under many orders in which its threads can run. The code under test is `commit.rs` itself,
+//! compiled a second time on the primitives of shuttle, whose scheduler decides at each of their steps who goes on; a
+//! thread that is never woken is a deadlock, and that is a failure.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod sync {
+    use std::sync::LockResult;
+    use std::time::Duration;
+
+    pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    pub(crate) use shuttle::sync::{Mutex, MutexGuard, PoisonError};
+    pub(crate) use shuttle::thread::yield_now;
+
+    /// Shuttle's own never times out. This one may, at once, and the clock goes on by as much.
+    pub(crate) struct Condvar(shuttle::sync::Condvar);
+
+    impl Condvar {
+        pub(crate) fn new() -> Self {
+            Self(shuttle::sync::Condvar::new())
+        }
+        pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
+            self.0.wait(guard)
+        }
+        pub(crate) fn wait_timeout<'a, T>(
+            &self,
+            guard: MutexGuard<'a, T>,
+            limit: Duration,
+        ) -> LockResult<(MutexGuard<'a, T>, ())> {
+            if super::clock::runs_out() {
+                super::clock::pass(limit);
+                return Ok((guard, ()));
+            }
+            match self.0.wait(guard) {
+                Ok(guard) => Ok((guard, ())),
+                Err(poisoned) => Err(PoisonError::new((poisoned.into_inner(), ()))),
+            }
+        }
+        pub(crate) fn notify_one(&self) {
+            self.0.notify_one();
+        }
+        pub(crate) fn notify_all(&self) {
+            self.0.notify_all();
+        }
+    }
+}
+
+#[path = "commit.rs"]
+#[allow(dead_code, reason = "the engine uses the rest")]
+mod commit;
+
+/// Time as the test wants it. All threads of a shuttle test run on one thread of the system.
+mod clock {
+    use std::cell::Cell;
+    use std::time::{Duration, Instant};
+
+    use shuttle::rand::{Rng as _, thread_rng};
+
+    thread_local! {
+        static BEGIN: Instant = Instant::now();
+        static PASSED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+        static PRESSING: Cell<bool> = const { Cell::new(false) };
+    }
+
+    pub(super) fn now() -> Instant {
+        // Every look takes time, so that whoever waits for time to pass comes to an end.
+        pass(Duration::from_micros(10));
+        BEGIN.with(|begin| *begin + PASSED.get())
+    }
+    pub(super) fn pass(time: Duration) {
+        PASSED.set(PASSED.get() + time);
+    }
+    /// Whether waits may end before anybody is woken.
+    pub(super) fn press(pressing: bool) {
+        PRESSING.set(pressing);
+    }
+    pub(super) fn runs_out() -> bool {
+        PRESSING.get() && thread_rng().gen_bool(0.3)
+    }
+}
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use commit::{GroupCommit, Target, Until};
+use shuttle::sync::Mutex;
+use shuttle::thread;
+
+use crate::AuditError;
+use crate::journal::Failed;
+
+const DEADLINE: Duration = Duration::from_secs(5);
+/// Orders tried in each test.
+const ORDERS: usize = 1500;
+
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    id: u32,
+    /// Whether it stands for a coming act.
+    opens: bool,
+    closes: Option<u32>,
+}
+
+impl Line {
+    fn act(id: u32) -> Self {
+        Self { id, opens: true, closes: None }
+    }
+    fn outcome(id: u32) -> Self {
+        Self { id, opens: false, closes: None }
+    }
+}
+
+#[derive(Default)]
+struct Disk {
+    state: Mutex<DiskState>,
+    /// The how manyeth write is refused, and sync fails.
+    refuse: Option<u32>,
+    break_sync: Option<u32>,
+}
+
+#[derive(Default)]
+struct DiskState {
+    lines: Vec<Line>,
+    synced: usize,
+    writing: bool,
+    syncing: bool,
+    writes: u32,
+    syncs: u32,
+    broken: bool,
+}
+
+fn failure(what: &str) -> AuditError {
+    AuditError::Stopped { cause: what.to_owned() }
+}
+
+impl Target for Disk {
+    type Record = Line;
+    type Written = ();
+
+    fn write(&self, records: &[Line]) -> Result<(), Failed> {
+        let mut state = self.state.lock().unwrap();
+        assert!(!std::mem::replace(&mut state.writing, true), "two wrote at once");
+        assert!(!state.broken, "written after a sync had failed");
+        assert!(!records.is_empty());
+        state.writes += 1;
+        drop(state);
+        thread::yield_now();
+        let mut state = self.state.lock().unwrap();
+        state.writing = false;
+        if self.refuse == Some(state.writes) {
+            return Err(Failed::Refused(failure("full")));
+        }
+        state.lines.extend_from_slice(records);
+        Ok(())
+    }
+
+    fn sync(&self, (): &()) -> Result<(), AuditError> {
+        let mut state = self.state.lock().unwrap();
+        assert!(!std::mem::replace(&mut state.syncing, true), "two synced at once");
+        assert!(!state.broken, "synced again after a sync had failed");
+        state.syncs += 1;
+        let covered = state.lines.len();
+        drop(state);
+        clock::pass(Duration::from_micros(120));
+        thread::yield_now();
+        let mut state = self.state.lock().unwrap();
+        state.syncing = false;
+        if self.break_sync == Some(state.syncs) {
+            state.broken = true;
+            return Err(failure("EIO"));
+        }
+        state.synced = covered;
+        Ok(())
+    }
+
+    fn closing(&self, line: &Line) -> Result<Option<Line>, AuditError> {
+        Ok(line.opens.then_some(Line { id: line.id + 1000, opens: false, closes: Some(line.id) }))
+    }
+
+    fn size(_line: &Line) -> usize {
+        500
+    }
+
+    fn now(&self) -> Instant {
+        clock::now()
+    }
+}
+
+/// What became of a record.
+type Fate = (Line, Until, Result<(), AuditError>);
+
+fn put(log: &GroupCommit<Disk>, line: Line, until: Until) -> Fate {
+    let result = log.submit(line, until);
+    if result.is_ok() {
+        let state = log.target().state.lock().unwrap();
+        let at = state.lines.iter().position(|other| other.id == line.id);
+        let at = at.expect("acknowledged and not written");
+        assert!(until == Until::Written || at < state.synced, "acknowledged before its sync");
+    }
+    (line, until, result)
+}
+
+/// Three callers, each with an act and its outcome, beside the background; what became of each record.
+fn run(disk: Disk) -> (Arc<GroupCommit<Disk>>, Vec<Fate>) {
+    let log = Arc::new(GroupCommit::new(disk, DEADLINE));
+    let background = {
+        let log = Arc::clone(&log);
+        thread::spawn(move || log.run_background())
+    };
+    let callers: Vec<_> = (0..3)
+        .map(|caller| {
+            let log = Arc::clone(&log);
+            thread::spawn(move || {
+                let act = put(&log, Line::act(caller * 10), Until::Durable);
+                if act.2.is_err() {
+                    return vec![act];
+                }
+                let outcome = put(&log, Line::outcome(caller * 10 + 1), Until::Written);
+                vec![act, outcome]
+            })
+        })
+        .collect();
+    let fates = callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect();
+    log.close();
+    background.join().unwrap();
+    (log, fates)
+}
+
+fn count(state: &DiskState, wanted: impl Fn(&Line) -> bool) -> usize {
+    state.lines.iter().filter(|line| wanted(line)).count()
+}
+
+#[test]
+fn every_record_is_written_once_and_none_is_acknowledged_before_its_time() {
+    shuttle::check_random(
+        || {
+            clock::press(false);
+            let (log, fates) = run(Disk::default());
+            assert!(fates.len() == 6 && fates.iter().all(|(.., result)| result.is_ok()));
+            let state = log.target().state.lock().unwrap();
+            for (line, ..) in &fates {
+                assert_eq!(count(&state, |other| other.id == line.id), 1);
+            }
+            assert_eq!((state.lines.len(), state.synced), (6, 6), "the background syncs what is left");
+            assert!(state.syncs <= 7, "no sync without need");
+        },
+        ORDERS,
+    );
+}
+
+#[test]
+fn many_records_of_one_caller_keep_their_order_beside_another() {
+    shuttle::check_random(
+        || {
+            clock::press(false);
+            let log = Arc::new(GroupCommit::new(Disk::default(), DEADLINE));
+            let other = {
+                let log = Arc::clone(&log);
+                thread::spawn(move || put(&log, Line::act(100), Until::Durable).2.unwrap())
+            };
+            let mut seen = Vec::new();
+            log.submit_all((0..4).map(Line::act).collect(), |index, result| {
+                result.unwrap();
+                seen.push(index);
+            })
+            .unwrap();
+            other.join().unwrap();
+            assert_eq!(seen, [0, 1, 2, 3]);
+            let state = log.target().state.lock().unwrap();
+            let order: Vec<u32> = state.lines.iter().map(|line| line.id).filter(|id| *id < 4).collect();
+            assert_eq!(order, [0, 1, 2, 3]);
+        },
+        ORDERS,
+    );
+}
+
+#[test]
+fn a_caller_that_gave_up_is_not_acted_for() {
+    shuttle::check_random(
+        || {
+            clock::press(true);
+            let (log, fates) = run(Disk::default());
+            let state = log.target().state.lock().unwrap();
+            for (line, until, result) in &fates {
+                let written = count(&state, |other| other.id == line.id);
+                let closed = count(&state, |other| other.closes == Some(line.id));
+                match result {
+                    Ok(()) => assert_eq!((written, closed), (1, 0)),
+                    Err(AuditError::Timeout { .. }) if *until == Until::Durable => {
+                        assert!(
+                            written == closed && written <= 1,
+                            "refused, {written} written, {closed} closed"
+                        );
+                    }
+                    Err(AuditError::Timeout { .. }) => assert!(written <= 1 && closed == 0),
+                    Err(other) => panic!("{other:?}"),
+                }
+            }
+            assert_eq!(state.synced, state.lines.len());
+        },
+        ORDERS,
+    );
+}
+
+#[test]
+fn after_a_failed_sync_nobody_is_told_that_all_is_well() {
+    for number in 1..=3 {
+        shuttle::check_random(
+            move || {
+                clock::press(false);
+                // The disk itself asserts that nothing is written or synced after the failure.
+                let (log, fates) = run(Disk { break_sync: Some(number), ..Disk::default() });
+                if log.target().state.lock().unwrap().broken {
+                    assert!(log.check().is_err());
+                } else {
+                    assert!(fates.iter().all(|(.., result)| result.is_ok()));
+                }
+            },
+            ORDERS / 3,
+        );
+    }
+}
+
+#[test]
+fn a_refused_write_is_told_to_its_own_callers_and_the_next_one_works() {
+    shuttle::check_random(
+        || {
+            clock::press(false);
+            let (log, fates) = run(Disk { refuse: Some(2), ..Disk::default() });
+            let state = log.target().state.lock().unwrap();
+            for (line, _, result) in &fates {
+                assert_eq!(count(&state, |other| other.id == line.id), usize::from(result.is_ok()));
+            }
+            assert!(fates.iter().any(|(.., result)| result.is_ok()));
+            assert_eq!(state.synced, state.lines.len());
+        },
+        ORDERS,
+    );
+}
