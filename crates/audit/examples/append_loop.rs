@@ -1,5 +1,6 @@
-//! Appends until it is killed, and prints each id when its record is durable: `append_loop DIRECTORY [permits]`. The
-//! kill tests run it as their child.
+//! Appends until it is killed, and prints each id when its record is durable:
+//! `append_loop DIRECTORY [permits | starved | COUNT]`. The kill tests run it as their child. Starved, it uses up all
+//! file descriptors after the first record, and goes on for fifty more.
 #![allow(clippy::print_stdout, reason = "the ids are its answer")]
 
 use std::io::Write as _;
@@ -24,9 +25,14 @@ impl Auditable for Call {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let directory = Path::new(arguments.first().ok_or("usage: append_loop DIRECTORY [permits | COUNT]")?);
+    let directory =
+        Path::new(arguments.first().ok_or("usage: append_loop DIRECTORY [permits | starved | COUNT]")?);
     let permits = arguments.get(1).is_some_and(|word| word == "permits");
-    let count: u64 = arguments.get(1).and_then(|word| word.parse().ok()).unwrap_or(u64::MAX);
+    let starved = arguments.get(1).is_some_and(|word| word == "starved");
+    let count = if starved { Some(51) } else { None };
+    let count: u64 =
+        count.or_else(|| arguments.get(1).and_then(|word| word.parse().ok())).unwrap_or(u64::MAX);
+    let mut taken = Vec::new();
     let config = Config::from_variables([("ENTRABOT_AGENT_ID", "22222222-2222-4222-8222-222222222222")])?;
     let who = Arc::new(AttributionChain::new(&config, Arc::new(Session::new())));
     let log = AuditLog::open(AuditOptions::new(&directory.join("audit"), &directory.join("data")), who)?;
@@ -42,6 +48,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         };
         writeln!(out, "{id}")?;
         out.flush()?;
+        while starved && let Ok(file) = std::fs::File::open("/dev/null") {
+            taken.push(file);
+        }
     }
     Ok(())
 }

@@ -6,10 +6,10 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{
-    AtFlags, FileType, FlockOperation, Mode, OFlags, fchmod, flock, fstat, mkdirat, openat, statat,
+    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, fchmod, flock, fstat, mkdirat, openat, statat,
 };
 use rustix::io::{Errno, retry_on_intr};
 
@@ -24,6 +24,8 @@ const COMMON: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CL
 #[derive(Debug)]
 pub(crate) struct DiskFolder {
     descriptor: OwnedFd,
+    /// For its names. Open from the start: when descriptors run out, a log that is open must go on.
+    listing: Mutex<Dir>,
     path: PathBuf,
 }
 
@@ -51,7 +53,8 @@ impl DiskFolder {
             }
             Err(error) => return Err(refused(&path, error)),
         };
-        let folder = Self { descriptor, path };
+        let folder = Self::over(descriptor, path.clone())
+            .map_err(|e| AuditError::storage("open", &path, &e.into()))?;
         let stat = folder.stat_self().map_err(|e| AuditError::storage("inspect", &folder.path, &e))?;
         check_owner(&folder.path, stat.owner, access.as_root || access.read_only)?;
         if !access.read_only && stat.mode & 0o077 != 0 {
@@ -178,6 +181,11 @@ impl DiskFolder {
         false
     }
 
+    fn over(descriptor: OwnedFd, path: PathBuf) -> Result<Self, Errno> {
+        let listing = Mutex::new(retry_on_intr(|| Dir::read_from(&descriptor))?);
+        Ok(Self { descriptor, listing, path })
+    }
+
     fn open_file(&self, name: &str, flags: OFlags, mode: Mode) -> io::Result<DiskFile> {
         let descriptor = retry_on_intr(|| openat(&self.descriptor, name, flags | COMMON, mode))?;
         Ok(DiskFile { file: File::from(descriptor) })
@@ -192,7 +200,9 @@ impl Folder for DiskFolder {
     fn names(&self) -> io::Result<(Vec<String>, u64)> {
         let mut names = Vec::new();
         let mut strange = 0;
-        for entry in rustix::fs::Dir::read_from(&self.descriptor)? {
+        let mut listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
+        listing.rewind();
+        while let Some(entry) = listing.read() {
             match entry?.file_name().to_str() {
                 Ok("." | "..") => {}
                 Ok(name) => names.push(name.to_owned()),
@@ -277,7 +287,7 @@ impl Folder for DiskFolder {
             }
             other => other?,
         };
-        Ok(Arc::new(Self { descriptor, path: self.path.join(name) }))
+        Ok(Arc::new(Self::over(descriptor, self.path.join(name))?))
     }
 
     fn lock(&self, name: &str, read_only: bool) -> io::Result<Arc<dyn FolderLock>> {

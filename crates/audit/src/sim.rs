@@ -437,7 +437,7 @@ mod power_loss {
     }
 
     #[test]
-    fn power_loss_at_every_operation_loses_no_acknowledged_record_and_never_looks_like_tampering() {
+    fn case_54_power_loss_at_every_operation_loses_no_acknowledged_record_and_never_looks_like_tampering() {
         let machine = Machine::new();
         let whole = Sim::new();
         let acknowledged = machine.work(&whole);

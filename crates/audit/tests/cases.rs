@@ -1,10 +1,10 @@
 //! The edge cases of the log's specification on a real directory, by number. Those that need a simulated disk, a
 //! clock or another process's death are beside the code (`src/sim.rs`, `src/case_tests.rs`) and in `faults.rs`.
 //!
-//! Belong to other work: case 35's tombstones (pruning), case 51 on Windows, case 55 (the command line). Without a
-//! test of their own: case 28 (a fork cannot be made in safe Rust; every append compares the process number) and
-//! case 52 (the directory, the lock and the file stay open; a new day's file is opened before the old one is closed).
-//! case_54 is the day change in `src/sim.rs`.
+//! Elsewhere: case 28 in `fork.rs`; 05 to 07, 09 to 13, 51 and 52 in `faults.rs`; 22 to 26, 38, 39, 47 and 53 in
+//! `src/case_tests.rs` and `src/time.rs`; 32 to 37 in `seal.rs` and `keyring.rs`; 54 in `src/sim.rs`; 55, and the exit
+//! codes of 43 and 45, with the command line (`crates/server/tests`). Case 35's tombstones belong to pruning, case 51
+//! on Windows to a build for it.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -213,6 +213,29 @@ fn case_20_a_file_that_is_taken_away_is_noticed_and_missed_until_it_is_back() {
     let all = [fs::read(&moved).unwrap(), fs::read(&day).unwrap()].concat();
     fs::write(&day, all).unwrap();
     assert!(check(&home).ok);
+}
+
+#[test]
+fn case_20_a_file_is_missed_long_after_its_name_was_last_looked_at() {
+    let home = written(1);
+    let log = home.open();
+    // From here on the writer takes the name for granted as long as the directory does not change.
+    std::thread::sleep(Duration::from_millis(40));
+    for number in 1..4 {
+        log.log_event(entry(number)).unwrap();
+    }
+    fs::rename(home.day_file(), home.dir.path().join("rotated")).unwrap();
+    log.log_event(entry(4)).unwrap();
+    assert_eq!(home.lines()[0]["action"], "audit.file_missing");
+    std::thread::sleep(Duration::from_millis(40));
+    log.log_event(entry(5)).unwrap();
+    fs::remove_file(home.day_file()).unwrap();
+    log.log_event(entry(6)).unwrap();
+    assert_eq!(home.lines()[0]["action"], "audit.file_missing");
+    std::thread::sleep(Duration::from_millis(40));
+    log.log_event(entry(7)).unwrap();
+    fs::hard_link(home.day_file(), home.audit().join("second")).unwrap();
+    assert!(matches!(log.log_event(entry(8)), Err(AuditError::Unsafe(_))));
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub use finding::{AtRest, Finding, Verdict};
 pub use guarded_store::GuardedStore;
 pub use keystore::{Candidate, Keystore};
 pub use platform::harden_process;
+#[cfg(all(feature = "test-util", unix))]
+pub use platform::in_a_fork;
 pub use policy::KeystorePolicy;
 pub use probe::{ProbeError, ProbeFault, ProbeReport, ProbeTimings};
 pub use secret::SecretBytes;

@@ -362,7 +362,35 @@ fn what_could_steer_a_terminal_is_shown_escaped() {
 }
 
 #[test]
-fn a_closed_stdout_is_no_panic_and_the_record_stays() {
+fn case_11_a_limit_on_the_files_size_is_an_error_and_not_the_end_of_the_process() {
+    let home = agent_home();
+    home.run(&["audit", "append", "--action", "a", "--resource", "r", "--outcome", "success"]).expect(0);
+    let inner = home.command(&["audit", "append", "--stdin"]);
+    let mut command = std::process::Command::new("/bin/sh");
+    command.args(["-c", "ulimit -f 32; exec \"$0\" \"$@\""]).arg(inner.get_program()).args(inner.get_args());
+    command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let pipe = std::process::Stdio::piped;
+    let mut child = command.stdin(pipe()).stdout(pipe()).stderr(pipe()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    for number in 0..200 {
+        writeln!(stdin, r#"{{"action":"a{number}","resource":"r","outcome":"success"}}"#).unwrap();
+    }
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code().is_some_and(|code| code != 0), "{:?}: {said}", output.status);
+    assert!(said.contains(".jsonl") && said.contains("File too large"), "{said}");
+    let report = home.run(&["audit", "verify", "--json"]).expect(0).json();
+    let acknowledged = String::from_utf8_lossy(&output.stdout).lines().count() as u64;
+    assert_eq!(
+        (&report["events"], &report["torn_tail_bytes"]),
+        (&json!(acknowledged + 1), &json!(0)),
+        "{said}"
+    );
+}
+
+#[test]
+fn case_55_a_closed_stdout_is_no_panic_and_the_record_stays() {
     let home = agent_home();
     let mut command =
         home.command(&["audit", "append", "--action", "a", "--resource", "r", "--outcome", "success"]);

@@ -2,6 +2,8 @@
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere;
+#[cfg(all(feature = "test-util", unix))]
+mod fork;
 mod harden;
 #[cfg(target_os = "linux")]
 mod linux;
@@ -10,6 +12,8 @@ mod signals;
 
 #[cfg(not(target_os = "linux"))]
 pub(crate) use elsewhere::{Pinned, Touch, detect};
+#[cfg(all(feature = "test-util", unix))]
+pub use fork::in_a_fork;
 pub use harden::harden_process;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{Pinned, Touch, detect};

@@ -53,6 +53,16 @@ extern "C" fn note(signal: libc::c_int) {
     ARRIVED.store(signal, Ordering::SeqCst);
 }
 
+/// Ignores a signal from now on, in the programs that this one starts too.
+#[expect(unsafe_code, reason = "there is no safe way to ignore a signal")]
+pub(super) fn ignore(signal: libc::c_int) -> std::io::Result<()> {
+    // SAFETY: sets a disposition; no handler of ours runs.
+    match unsafe { libc::signal(signal, libc::SIG_IGN) } {
+        libc::SIG_ERR => Err(std::io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// Puts `note` in the place of the signal's disposition, and returns that; `None` where it is ignored or unknown.
 #[expect(unsafe_code, reason = "there is no safe way to change a signal's disposition for a while")]
 fn install(signal: libc::c_int) -> Option<libc::sigaction> {
