@@ -363,6 +363,8 @@ fn what_could_steer_a_terminal_is_shown_escaped() {
 
 #[test]
 fn case_11_a_limit_on_the_files_size_is_an_error_and_not_the_end_of_the_process() {
+    use std::io::Write as _;
+
     let home = agent_home();
     home.run(&["audit", "append", "--action", "a", "--resource", "r", "--outcome", "success"]).expect(0);
     let inner = home.command(&["audit", "append", "--stdin"]);
