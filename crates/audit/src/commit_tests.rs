@@ -46,6 +46,7 @@ mod sync {
 
 #[path = "commit.rs"]
 #[allow(dead_code, reason = "the engine uses the rest")]
+#[expect(clippy::duplicate_mod, reason = "once on the system's primitives, once on shuttle's")]
 mod commit;
 
 /// Time as the test wants it. All threads of a shuttle test run on one thread of the system.

@@ -1,5 +1,9 @@
 //! What happens when processes are killed, disks are full, and system calls fail.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says what it skips"
+)]
 
 mod common;
 

@@ -52,8 +52,7 @@ enum Command {
     #[command(subcommand)]
     Keystore(KeystoreCommand),
     /// The audit log
-    #[command(subcommand)]
-    Audit(commands::audit::AuditCommand),
+    Audit(commands::audit::AuditArgs),
     /// Make an agent: blueprint, key, certificate, identity, user, grants; again, to resume
     Provision(commands::provision::ProvisionArgs),
     /// Remove the agent; the audit log stays
@@ -201,7 +200,7 @@ impl Cli {
                 }
                 KeystoreCommand::Probe => commands::keystore::probe(json),
             },
-            Command::Audit(command) => commands::audit::run(command, json),
+            Command::Audit(args) => commands::audit::run(args, json),
             Command::Provision(args) => commands::provision::provision(args, json),
             Command::Teardown(args) => commands::provision::teardown(args, json),
             Command::Migrate(args) => commands::migrate::migrate(&args, json),

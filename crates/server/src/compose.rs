@@ -85,11 +85,20 @@ impl Parts {
     /// # Errors
     /// The log cannot be written to; nothing may be done.
     pub(crate) fn audit(&self) -> Result<AuditLog, AuditError> {
+        self.open_audit(false)
+    }
+
+    /// [`Parts::audit`]; `as_root` lets root write to the log of another user.
+    ///
+    /// # Errors
+    /// As [`Parts::audit`].
+    pub(crate) fn open_audit(&self, as_root: bool) -> Result<AuditLog, AuditError> {
         let mut audit = self.inner.audit.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(audit) = &*audit {
             return Ok(audit.clone());
         }
         let options = AuditOptions::from_config(&self.inner.config)?;
+        let options = if as_root { options.as_root() } else { options };
         let opened = AuditLog::open(options, Arc::clone(&self.inner.who))?;
         Ok(audit.insert(opened).clone())
     }

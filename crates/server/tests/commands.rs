@@ -392,6 +392,22 @@ fn case_11_a_limit_on_the_files_size_is_an_error_and_not_the_end_of_the_process(
 }
 
 #[test]
+fn case_17_root_writes_to_another_users_log_only_when_told_to() {
+    let home = agent_home();
+    let append = ["audit", "append", "--action", "a", "--resource", "r", "--outcome", "success"];
+    home.run(&append).expect(0);
+    let owned = std::process::Command::new("chown").args(["-R", "65534"]).arg(home.path("audit")).status();
+    if !owned.is_ok_and(|status| status.success()) {
+        println!("skipped: only root can give files away");
+        return;
+    }
+    let refused = home.run(&append).expect(7);
+    assert!(refused.stderr.contains("--as-root") && refused.stdout.is_empty(), "{refused:?}");
+    home.run(&[&append[..], &["--as-root"]].concat()).expect(0);
+    assert_eq!(home.run(&["audit", "verify", "--json"]).expect(0).json()["events"], 2);
+}
+
+#[test]
 fn case_55_a_closed_stdout_is_no_panic_and_the_record_stays() {
     let home = agent_home();
     let mut command =

@@ -30,8 +30,17 @@ const MAX_LINE: u64 = 64 * 1024;
 /// How often `tail -f` looks.
 const POLL: Duration = Duration::from_millis(200);
 
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    /// As root, write to the log of another user all the same
+    #[arg(long, global = true)]
+    as_root: bool,
+    #[command(subcommand)]
+    command: AuditCommand,
+}
+
 #[derive(Debug, Subcommand)]
-pub(crate) enum AuditCommand {
+enum AuditCommand {
     /// Put something on record; prints the event id once it is durable
     Append(AppendArgs),
     /// The last records
@@ -131,20 +140,46 @@ pub(crate) struct QueryArgs {
     dir: Dir,
 }
 
-pub(crate) fn run(command: AuditCommand, json: bool) -> Result<u8, Failure> {
-    match command {
-        AuditCommand::Append(append) if append.stdin => append_lines(append.attribution),
-        AuditCommand::Append(append) => append_one(append, json),
+pub(crate) fn run(args: AuditArgs, json: bool) -> Result<u8, Failure> {
+    let writer = Writer { as_root: args.as_root };
+    match args.command {
+        AuditCommand::Append(append) if append.stdin => append_lines(writer, append.attribution),
+        AuditCommand::Append(append) => append_one(writer, append, json),
         AuditCommand::Tail { lines, follow, dir } => tail(&dir.path()?, lines, follow, json),
         AuditCommand::Verify { dir, strict, vkey } => verify(&dir, strict, vkey.as_deref(), json),
         AuditCommand::Query(args) => query(&args, json),
         AuditCommand::Export(args) => export::run(&args, json),
         AuditCommand::Report(args) => report::run(&args, json),
         AuditCommand::Status { dir } => status(&dir, json),
-        AuditCommand::Checkpoint => checkpoint(json),
-        AuditCommand::CloseOrphans => close_orphans(json),
-        AuditCommand::Resume { accept_clock, accept_shrunk } => resume(accept_clock, accept_shrunk, json),
-        AuditCommand::RotateKey => rotate_key(json),
+        AuditCommand::Checkpoint => print_sealed(writer.act(AuditLog::checkpoint)?.as_ref(), json),
+        AuditCommand::CloseOrphans => close_orphans(writer, json),
+        AuditCommand::Resume { accept_clock, accept_shrunk } => {
+            resume(writer, accept_clock, accept_shrunk, json)
+        }
+        AuditCommand::RotateKey => print_sealed(writer.act(AuditLog::rotate_signing_key)?.as_ref(), json),
+    }
+}
+
+/// How a command opens the log of the settings.
+#[derive(Clone, Copy)]
+struct Writer {
+    as_root: bool,
+}
+
+impl Writer {
+    fn open(self) -> Result<(Parts, AuditLog), Failure> {
+        let parts = Parts::new(super::config()?)?;
+        let audit = parts.open_audit(self.as_root)?;
+        Ok((parts, audit))
+    }
+
+    /// For a command that is about the log itself.
+    fn act<T>(self, act: impl FnOnce(&AuditLog) -> Result<T, AuditError>) -> Result<T, Failure> {
+        let (parts, audit) = self.open()?;
+        let done = act(&audit)?;
+        drop(audit);
+        close(&parts);
+        Ok(done)
     }
 }
 
@@ -167,7 +202,7 @@ impl AttributionArg {
     }
 }
 
-fn append_one(append: AppendArgs, json: bool) -> Result<u8, Failure> {
+fn append_one(writer: Writer, append: AppendArgs, json: bool) -> Result<u8, Failure> {
     let AppendArgs { action: Some(action), resource: Some(resource), outcome: Some(outcome), .. } = &append
     else {
         return Err(Failure::usage("--action, --resource and --outcome are needed", "or use --stdin"));
@@ -182,8 +217,9 @@ fn append_one(append: AppendArgs, json: bool) -> Result<u8, Failure> {
         }
     }
     let entry = LogEntry::cli(action, resource, outcome, append.attribution.kind()).with_metadata(metadata);
-    let parts = Parts::new(super::config()?)?;
-    let id = parts.audit()?.log_event(entry)?.to_string();
+    let (parts, audit) = writer.open()?;
+    let id = audit.log_event(entry)?.to_string();
+    drop(audit);
     let printed = if json { terminal::json(&json!({"event_id": id})) } else { terminal::line(&id) };
     close(&parts);
     printed?;
@@ -197,9 +233,8 @@ pub(super) fn close(parts: &Parts) {
     }
 }
 
-fn append_lines(default: AttributionArg) -> Result<u8, Failure> {
-    let parts = Parts::new(super::config()?)?;
-    let audit = parts.audit()?;
+fn append_lines(writer: Writer, default: AttributionArg) -> Result<u8, Failure> {
+    let (parts, audit) = writer.open()?;
     let mut input = BufReader::new(std::io::stdin().lock());
     let mut number = 0_u64;
     let mut any_bad = false;
@@ -383,22 +418,6 @@ fn status(dir: &Dir, json: bool) -> Result<u8, Failure> {
     Ok(YES)
 }
 
-/// The log of the settings, for a command that is about the log itself.
-fn with_log<T>(act: impl FnOnce(&AuditLog) -> Result<T, AuditError>) -> Result<T, Failure> {
-    let parts = Parts::new(super::config()?)?;
-    let done = act(&parts.audit()?)?;
-    close(&parts);
-    Ok(done)
-}
-
-fn checkpoint(json: bool) -> Result<u8, Failure> {
-    print_sealed(with_log(AuditLog::checkpoint)?.as_ref(), json)
-}
-
-fn rotate_key(json: bool) -> Result<u8, Failure> {
-    print_sealed(with_log(AuditLog::rotate_signing_key)?.as_ref(), json)
-}
-
 fn print_sealed(sealed: Option<&Sealed>, json: bool) -> Result<u8, Failure> {
     if json {
         let (size, note) = sealed.map_or((0, None), |sealed| (sealed.size, sealed.note.as_deref()));
@@ -415,8 +434,8 @@ fn print_sealed(sealed: Option<&Sealed>, json: bool) -> Result<u8, Failure> {
     Ok(YES)
 }
 
-fn close_orphans(json: bool) -> Result<u8, Failure> {
-    let closed = with_log(AuditLog::close_orphans)?;
+fn close_orphans(writer: Writer, json: bool) -> Result<u8, Failure> {
+    let closed = writer.act(AuditLog::close_orphans)?;
     if json {
         let calls: Vec<_> = closed
             .iter()
@@ -431,8 +450,8 @@ fn close_orphans(json: bool) -> Result<u8, Failure> {
     Ok(YES)
 }
 
-fn resume(clock: bool, shrunk: bool, json: bool) -> Result<u8, Failure> {
-    let ids = with_log(|audit| {
+fn resume(writer: Writer, clock: bool, shrunk: bool, json: bool) -> Result<u8, Failure> {
+    let ids = writer.act(|audit| {
         let mut ids = Vec::new();
         if clock {
             ids.push(audit.accept_clock()?.to_string());
