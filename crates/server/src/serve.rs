@@ -99,6 +99,7 @@ fn run(
         if !serving.in_flight.none(CLOSING).await {
             tracing::warn!("a call did not stop in time; its span is left open");
         }
+        tracing::debug!(tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks(), "at the end");
         result
     });
     // A read of stdin may still be pending; it must not keep the process.
