@@ -116,14 +116,21 @@ impl Python {
         Ok(Self { program })
     }
 
+    /// A program text, to be run with arguments.
+    #[must_use]
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("-W").arg("ignore").arg("-c").arg(program);
+        command
+    }
+
     /// Runs a program text with arguments; its stdout when it succeeds.
     ///
     /// # Errors
     /// When it fails; the error holds its stderr.
     pub fn run(&self, program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> io::Result<String> {
-        let mut command = Command::new(&self.program);
-        command.arg("-W").arg("ignore").arg("-c").arg(program).args(arguments);
-        command.envs(environment.iter().copied());
+        let mut command = self.command(program);
+        command.args(arguments).envs(environment.iter().copied());
         text(&mut command)
     }
 }

@@ -1,7 +1,5 @@
 //! `cargo xtask bench`: each crate's own benchmark, in the release profile, beside its peers in the same run.
 
-mod serve;
-
 use std::process::Command;
 
 use entrabot_keystore::private_keyring::{Mode, PrivateKeyring};
@@ -26,18 +24,30 @@ enum Subject {
     Identity,
     /// A call through the audited door, beside bare reqwest and rmcp's client
     A365,
-    /// Start, memory and call latency of the MCP server
-    Serve,
+    /// Start, memory, calls and connections of the MCP server, beside a bare rmcp server and PyPI's mcp
+    Server,
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     setup::ensure_keyring()?;
+    setup::ensure_peers()?;
     match options.subject {
         Subject::Keystore => run_on_a_keyring(example("entrabot-keystore", "bench")),
         Subject::Audit => run_on_a_keyring(example("entrabot-audit", "bench")),
         Subject::Identity => build::run(&mut example("entrabot-tests", "bench_identity")),
         Subject::A365 => build::run(&mut example("entrabot-tests", "bench_a365")),
-        Subject::Serve => serve::run(),
+        Subject::Server => {
+            build::run_cargo(["build", "--release", "--package", "entrabot-server", "--bin", "entrabot"])?;
+            build::run_cargo([
+                "build",
+                "--release",
+                "--package",
+                "entrabot-tests",
+                "--example",
+                "bare_rmcp",
+            ])?;
+            build::run(&mut example("entrabot-tests", "bench_server"))
+        }
     }
 }
 
