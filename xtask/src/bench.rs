@@ -30,7 +30,7 @@ enum Subject {
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     setup::ensure_keyring()?;
-    setup::ensure_peers()?;
+    setup::ensure_peers(false)?;
     match options.subject {
         Subject::Keystore => run_on_a_keyring(example("entrabot-keystore", "bench")),
         Subject::Audit => run_on_a_keyring(example("entrabot-audit", "bench")),
