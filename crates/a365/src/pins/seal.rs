@@ -35,7 +35,9 @@ impl KeyringSeal {
     /// The seal of one data directory's pins.
     #[must_use]
     pub fn new(policy: KeystorePolicy, data_dir: &Path) -> Self {
-        let place = hex(&Sha256::digest(data_dir.as_os_str().as_encoded_bytes())[..8]);
+        // The same words mean another directory elsewhere.
+        let place = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
+        let place = hex(&Sha256::digest(place.as_os_str().as_encoded_bytes())[..8]);
         let entry = EntryName::new("entrabot", format!("a365-pins-{place}"))
             .expect("letters, digits and dashes are an entry's name");
         Self { policy, entry }

@@ -106,7 +106,13 @@ impl ServerHandler for EntrabotServer {
         call: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let (request, question) = match self.request(&call.name, call.arguments).await {
+        // An exposed tool may have to be looked up at its server first.
+        let found = tokio::select! {
+            biased;
+            () = context.ct.cancelled() => return Ok(answer::failure(&cancelled(), None).into()),
+            found = self.request(&call.name, call.arguments) => found,
+        };
+        let (request, question) = match found {
             Some(Ok(checked)) => checked,
             Some(Err(refused)) => return Ok(answer::failure(&refused, None).into()),
             None => return Err(ErrorData::invalid_params("there is no such tool", None)),
