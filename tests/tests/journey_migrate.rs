@@ -181,6 +181,10 @@ fn an_installation_is_taken_over_and_the_original_still_works() -> io::Result<()
         (fs::read(machine.project.join(".env"))?, fs::read(machine.project.join(".entrabot-state.json"))?);
     assert_eq!(before, after, "the original's files are as they were");
     assert_eq!(machine.migrate(&["--yes", "--json"])?.assert_code(0).json()["changed"], 0);
+    // A state file of another run does not matter beside the .env, now as then.
+    let other = json!({"AGENT_ID": "935f2967-9cc4-4b1c-93f2-2cd059eb8f23"}).to_string();
+    fs::write(machine.project.join(".entrabot-state.json"), other)?;
+    assert_eq!(fate(&machine.migrate(&["--yes", "--json"])?.assert_code(0).json(), "AGENT_ID"), "leave");
 
     // A rotation afterwards is ours: taking over again does not bring the old thumbprint back.
     home.run(&["cert", "rotate"], &[])?.assert_code(0);

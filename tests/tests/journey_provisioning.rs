@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use entrabot_keystore::private_keyring::{Mode, PrivateKeyring};
-use entrabot_tests::stand_in::{Effect, Fault, Options};
+use entrabot_tests::stand_in::{Effect, Fault, Options, Role};
 use journey::provisioning::{
     UPN, administered, assert_one_of_everything, changes, count, provision, provision_arguments, teardown,
 };
@@ -153,6 +153,54 @@ fn a_run_that_was_cut_off_can_be_taken_back() -> io::Result<()> {
         assert!(!home.state().join("data/provisioning.json").exists());
     }
     Ok(())
+}
+
+#[test]
+fn a_cut_run_under_a_blueprint_that_was_there_is_taken_back_and_the_blueprint_stays() -> io::Result<()> {
+    let home = administered(Options::default())?;
+    let info = home.cloud.info().clone();
+    let before = home.cloud.directory()["applications"].as_array().map_or(0, Vec::len);
+    home.cloud.clear_requests();
+    // The identity is made; its user is refused.
+    home.cloud.set_behaviour(|behaviour| {
+        behaviour.missing_permissions =
+            vec!["AgentIdUser.ReadWrite.IdentityParentedBy".into(), "AgentIdUser.ReadWrite.All".into()];
+    });
+    let arguments = ["provision", "--use-blueprint", &info.blueprint_app_id, "--name", "demo"];
+    let more = ["--agent-user-upn", UPN, "--sponsor", &info.sponsor_id, "--yes"];
+    home.run(&[&arguments[..], &more].concat(), &[])?.assert_code(6);
+    assert_eq!(count(&home, "servicePrincipals", "displayName", "demo agent"), 1);
+    let removed = home.run(&["teardown", "--yes", "--json"], &[])?;
+    let remains = removed.assert_code(0).json()["remains"].to_string();
+    assert!(remains.contains("was there before") && remains.contains("certificate "), "{remains}");
+    assert_eq!(count(&home, "servicePrincipals", "displayName", "demo agent"), 0);
+    assert_eq!(home.cloud.directory()["applications"].as_array().map_or(0, Vec::len), before);
+    Ok(())
+}
+
+#[test]
+fn nothing_is_asked_before_a_retry_after_is_over_not_even_whether_it_happened() -> io::Result<()> {
+    let home = administered(Options::default())?;
+    home.cloud.clear_requests();
+    let busy = Effect::Respond {
+        status: 503,
+        headers: vec![("Retry-After".into(), "1".into())],
+        body: r#"{"error":{"code":"serviceNotAvailable","message":"Try again."}}"#.into(),
+    };
+    // More often than it is tried again: then it is looked whether the certificate is there all the same.
+    home.cloud.set_fault(Fault { method: Some("PATCH".into()), ..Fault::graph(busy) }.times(5));
+    provision(&home)?.assert_code(5);
+    let requests: Vec<_> =
+        home.cloud.requests().into_iter().filter(|request| request.host == Role::Graph).collect();
+    let busy: Vec<usize> =
+        requests.iter().enumerate().filter(|(_, request)| request.status == 503).map(|(at, _)| at).collect();
+    assert_eq!(busy.len(), 5);
+    for at in busy {
+        let (request, next) = (&requests[at], &requests[at + 1]);
+        assert!(next.first_byte_ns >= request.answered_ns + 990_000_000, "{} came too early", next.path);
+    }
+    provision(&home)?.assert_code(0);
+    assert_one_of_everything(&home)
 }
 
 #[test]

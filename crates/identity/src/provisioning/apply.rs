@@ -312,6 +312,7 @@ impl Applying<'_> {
             let path = "/v1.0/servicePrincipals/microsoft.graph.agentIdentity";
             let ask = || provisioner.change(Operation::CreateIdentity, Method::Post, path, Some(&body));
             let (run, journal) = (&self.run, &mut self.journal);
+            journal.parent = Some(parent.to_string());
             let made = run.act("provision.identity.create", Some(&blueprint.id), async {
                 journal.request(Creation::Identity)?;
                 run.until_known("the blueprint's principal, to make the agent identity", ask).await

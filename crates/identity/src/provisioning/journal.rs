@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::{ProvisioningError, private_file};
 use crate::graph::text;
@@ -17,7 +18,10 @@ pub(super) struct Journal {
     path: PathBuf,
     /// Which creations were asked for.
     requested: Vec<Creation>,
+    /// The blueprint that we made.
     pub(super) blueprint_app_id: Option<String>,
+    /// The blueprint, ours or not, that the identity was asked for under.
+    pub(super) parent: Option<String>,
     /// The fingerprint of the key that we made.
     pub(super) key: Option<String>,
     /// Whose run it is.
@@ -78,12 +82,17 @@ impl Journal {
         Ok(Self {
             requested: Creation::ALL.into_iter().filter(|creation| requested(creation)).collect(),
             blueprint_app_id: member("blueprint_app_id"),
+            parent: member("parent"),
             // A key of ours is ours whatever the run was for.
             key: text(&object, "key").map(str::to_owned),
             name: name.to_owned(),
             upn: member("upn"),
             path,
         })
+    }
+
+    pub(super) fn parent_id(&self) -> Option<Uuid> {
+        self.parent.as_deref().and_then(|id| Uuid::try_parse(id).ok())
     }
 
     pub(super) fn has_requested(&self, creation: Creation) -> bool {
@@ -115,6 +124,7 @@ impl Journal {
             "upn": self.upn,
             "requested": requested,
             "blueprint_app_id": self.blueprint_app_id,
+            "parent": self.parent,
             "key": self.key,
         });
         private_file::replace(&self.path, format!("{value:#}\n").as_bytes())

@@ -133,6 +133,11 @@ impl Provisioner {
             if wanted.purge && plan.blueprint.is_some() {
                 plan.principal = self.principal_of(&parent.to_string()).await?;
             }
+        } else if let Some(found) = journal.as_ref().and_then(Journal::parent_id)
+            && let Some(id) = self.blueprint_of_app(&found.to_string()).await?
+        {
+            self.name_what_stays(&id, "it was there before the run that was cut off", &mut plan.remains)
+                .await?;
         }
         Ok(plan)
     }
@@ -187,9 +192,14 @@ impl Provisioner {
             }
             return Ok(found.filter(ours).map(|identity| identity.id));
         }
+        // Of a run that was cut off: also under a blueprint that it found, and that stays.
         let Some(journal) = journal else { return Ok(None) };
+        let asked_under = journal.parent_id();
         let named = self.identities_named(&desired::identity_name(&journal.name)).await?;
-        Ok(named.into_iter().find(ours).map(|identity| identity.id))
+        let begun = |identity: &Identity| {
+            ours(identity) || (asked_under.is_some() && identity.blueprint == asked_under)
+        };
+        Ok(named.into_iter().find(begun).map(|identity| identity.id))
     }
 
     async fn users_to_remove(
@@ -251,15 +261,26 @@ impl Provisioner {
         if others.iter().all(|other| Some(other.id) == identity) {
             return Ok(Some(id));
         }
-        remains.push(Remains { what: format!("blueprint {id}"), why: "other agent identities belong to it" });
-        if let (Some(key), Some(blueprint)) = (self.stored_key().await?, self.blueprint(&id).await?) {
+        self.name_what_stays(&id, "other agent identities belong to it", remains).await?;
+        Ok(None)
+    }
+
+    /// A blueprint, and the certificates of our key on it.
+    async fn name_what_stays(
+        &self,
+        blueprint: &Uuid,
+        why: &'static str,
+        remains: &mut Vec<Remains>,
+    ) -> Result<(), ProvisioningError> {
+        remains.push(Remains { what: format!("blueprint {blueprint}"), why });
+        if let (Some(key), Some(blueprint)) = (self.stored_key().await?, self.blueprint(blueprint).await?) {
             let held = blueprint.credentials.into_iter().filter_map(|held| held.certificate);
             remains.extend(held.filter(|held| held.belongs_to(&key)).map(|held| Remains {
                 what: format!("certificate {} on that blueprint", held.thumbprint().as_str()),
                 why: "its key goes; the blueprint's owners may take it off",
             }));
         }
-        Ok(None)
+        Ok(())
     }
 
     async fn entries_to_remove(&self, wanted: &Teardown) -> Result<Vec<EntryName>, ProvisioningError> {

@@ -83,6 +83,9 @@ impl Fate {
 #[derive(Debug)]
 pub struct MigrationPlan {
     found: Vec<FoundThing>,
+    /// What the original says, each setting once: the first that says it counts.
+    heard: Vec<(&'static str, String)>,
+    /// Those of it that our file lacks.
     settings: Vec<(&'static str, String)>,
     settings_file: PathBuf,
     data_dir: PathBuf,
@@ -101,6 +104,7 @@ impl MigrationPlan {
         let said = original::read(directory)?;
         let mut plan = Self {
             found: Vec::new(),
+            heard: Vec::new(),
             settings: Vec::new(),
             data_dir: config.data_dir().to_owned(),
             warnings: Vec::new(),
@@ -214,8 +218,9 @@ impl MigrationPlan {
             }
             return self.add(&name, None, &place, Fate::Leave, Some(reason));
         }
-        let (fate, note) = match (self.taken(setting), value_of(ours, setting)) {
-            (Some(taken), _) if same(taken, &value) => (Fate::Same, note.map(str::to_owned)),
+        let earlier = self.heard.iter().find(|(name, _)| *name == setting).map(|(_, value)| value.as_str());
+        let (fate, note) = match (earlier, value_of(ours, setting)) {
+            (Some(earlier), _) if same(earlier, &value) => (Fate::Same, note.map(str::to_owned)),
             (Some(_), _) => (Fate::Leave, Some("the .env says otherwise, and that one counted".to_owned())),
             (None, Some(present)) if same(present, &value) => (Fate::Same, note.map(str::to_owned)),
             (None, Some(_)) => {
@@ -235,13 +240,12 @@ impl MigrationPlan {
                 .push(format!("the environment sets {setting} to something else, and wins over any file"));
         }
         self.add(&name, show, &place, fate, note);
+        if self.heard.iter().all(|(name, _)| *name != setting) {
+            self.heard.push((setting, value.clone()));
+        }
         if fate == Fate::Take {
             self.settings.push((setting, value));
         }
-    }
-
-    fn taken(&self, setting: &str) -> Option<&str> {
-        self.settings.iter().find(|(name, _)| *name == setting).map(|(_, value)| value.as_str())
     }
 
     /// Files in which Python's `keyring` may have left a key; gives back one that holds the blueprint's.

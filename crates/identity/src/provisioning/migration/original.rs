@@ -117,6 +117,22 @@ fn env_lines(text: &str) -> Vec<Said> {
         };
         said.push(Said { note, ..Said::new(name, &meant, place, meaning) });
     }
+    // Wherever both stand, the name of today counted.
+    let today: Vec<&'static str> = said
+        .iter()
+        .filter_map(|said| match said.meaning {
+            Meaning::Setting(name) if said.name == name => Some(name),
+            _ => None,
+        })
+        .collect();
+    for said in &mut said {
+        if let Meaning::Setting(name) = said.meaning
+            && said.name != name
+            && today.contains(&name)
+        {
+            said.meaning = Meaning::Nothing("the file sets it by its other name too, and that one counted");
+        }
+    }
     said
 }
 
@@ -199,6 +215,12 @@ mod tests {
         ];
         assert_eq!(nothing, expected);
         assert_eq!(said[1].place, ".env, line 3");
+    }
+
+    #[test]
+    fn of_two_names_for_one_setting_the_newer_counted() {
+        let said = env_lines("ENTRABOT_AGENT_USER_UPN=old@x.example\nENTRABOT_AGENT_UPN=new@x.example\n");
+        assert_eq!(settings(&said), [("ENTRABOT_AGENT_UPN", "new@x.example", false)]);
     }
 
     #[test]
