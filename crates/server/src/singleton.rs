@@ -32,6 +32,21 @@ impl SingletonLock {
     }
 }
 
+/// Whether the Python original runs on this data directory, as the error that a server would meet. Makes nothing.
+pub(crate) fn original_runs(data_dir: &Path) -> std::io::Result<Option<Failure>> {
+    let path = data_dir.join(".singleton.lock");
+    let file = match private_files::open(&path, OpenOptions::new().read(true)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(Some(held(&path))),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 fn held(path: &Path) -> Failure {
     let holder = std::fs::read_to_string(path.with_file_name(".singleton.lock.holder.pid")).ok();
     let holder = holder.and_then(|text| text.trim().parse::<u32>().ok());
@@ -59,6 +74,8 @@ mod tests {
         std::fs::write(data.join(".singleton.lock.holder.pid"), "4242\n").unwrap();
         let original = File::open(data.join(".singleton.lock")).unwrap();
         original.lock().unwrap();
+        assert_eq!(original_runs(&data).unwrap().unwrap().error_type(), "SingletonLockHeldError");
+        assert!(original_runs(&dir.path().join("nowhere")).unwrap().is_none());
         let refused = SingletonLock::share(&data).unwrap_err();
         assert_eq!((refused.error_type(), refused.exit_code()), ("SingletonLockHeldError", 2));
         assert!(refused.message().contains("4242"), "{refused}");

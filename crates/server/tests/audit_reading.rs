@@ -110,3 +110,25 @@ fn an_export_that_fails_leaves_no_file_behind() {
         fs::read_dir(home.dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(!left.iter().any(|name| name.to_string_lossy().starts_with(".tmp")), "{left:?}");
 }
+
+#[test]
+fn the_doctor_tells_of_a_broken_chain_and_of_the_room_left() {
+    let home = home_with_a_log();
+    let look = || home.run(&["doctor", "--json"]).json();
+    let check = |checks: &serde_json::Value, name: &str| {
+        checks["checks"].as_array().unwrap().iter().find(|check| check["name"] == name).unwrap().clone()
+    };
+    let sound = look();
+    assert_eq!(check(&sound, "audit chain")["status"], "pass", "{sound}");
+    assert!(check(&sound, "audit chain")["detail"].as_str().unwrap().contains("anchored"), "{sound}");
+    assert_ne!(check(&sound, "disk space")["status"], "skip", "{sound}");
+    assert_eq!(check(&sound, "other instances")["status"], "pass", "{sound}");
+    let day = fs::read_dir(home.path("audit"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
+        .unwrap();
+    fs::write(&day, fs::read_to_string(&day).unwrap().replacen("a thing", "b thing", 1)).unwrap();
+    let broken = look();
+    assert_eq!(check(&broken, "audit chain")["status"], "fail", "{broken}");
+}

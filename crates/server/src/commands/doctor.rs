@@ -1,6 +1,8 @@
 //! `entrabot doctor`: every precondition, each with its remedy. Writes nothing but the probe's own entry, and touches
 //! the network only when the settings name an agent.
 
+mod surroundings;
+
 use entrabot_a365::Servers;
 use entrabot_identity::{Config, Diagnose, Preflight};
 use entrabot_keystore::leak_scan::{self, LeakStorage};
@@ -97,6 +99,9 @@ fn look(config: Config, findings: &mut Findings) -> Result<(), Failure> {
     findings.checks.push(settings(&config));
     let keystore = keyring(config.keystore_policy(), findings);
     findings.checks.push(audit_directory(&config));
+    findings.checks.push(surroundings::audit_chain(&config));
+    findings.checks.push(surroundings::disk_space(&config));
+    findings.checks.push(surroundings::instances(&config));
     findings.checks.push(manifest(&config));
     let parts = Parts::new(config)?;
     findings.checks.push(blueprint_key(parts.config(), keystore.as_ref()));
