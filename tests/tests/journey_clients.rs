@@ -37,16 +37,21 @@ fn calls() -> Value {
     ])
 }
 
-/// Lets a client carry the plan out over both transports and looks at what its user saw.
-fn drive(revision: &str, mut client: impl FnMut(Value) -> io::Result<String>) -> io::Result<()> {
-    let home = home()?;
+/// How a client starts the server.
+fn stdio(home: &Home) -> Value {
     let command = home.command(&["serve"]);
     let environment: serde_json::Map<String, Value> = command
         .get_envs()
         .filter_map(|(name, value)| Some((name.to_str()?.to_owned(), value?.to_str()?.into())))
         .collect();
-    let over_stdio = json!({"command": command.get_program().to_str(), "arguments": ["serve"],
-        "environment": environment, "calls": calls()});
+    json!({"command": command.get_program().to_str(), "arguments": ["serve"], "environment": environment})
+}
+
+/// Lets a client carry the plan out over both transports and looks at what its user saw.
+fn drive(revision: &str, mut client: impl FnMut(Value) -> io::Result<String>) -> io::Result<()> {
+    let home = home()?;
+    let mut over_stdio = stdio(&home);
+    over_stdio["calls"] = calls();
     let said = client(over_stdio)?;
     saw_what_is_right(&said, revision, "stdio");
 
@@ -119,13 +124,14 @@ fn the_python_sdk_of_2026_07_28() -> io::Result<()> {
     python(PythonPeer::McpTwo, include_str!("clients/python_2.py"), STATELESS)
 }
 
-fn typescript(sdk: &Value, options: &Value, revision: &str) -> io::Result<()> {
-    let node = Node::ready(target())?;
-    drive(revision, |mut plan| {
-        plan["sdk"] = sdk.clone();
-        plan["options"] = options.clone();
-        node.run(include_str!("clients/typescript.mjs"), &[], &[("PLAN", &plan.to_string())])
-    })
+fn typescript_once(node: &Node, mut plan: Value, sdk: &Value, options: &Value) -> io::Result<String> {
+    (plan["sdk"], plan["options"]) = (sdk.clone(), options.clone());
+    node.run(include_str!("clients/typescript.mjs"), &[], &[("PLAN", &plan.to_string())])
+}
+
+fn new_typescript() -> Value {
+    json!({"client": "@modelcontextprotocol/client", "stdio": "@modelcontextprotocol/client/stdio",
+        "http": "@modelcontextprotocol/client"})
 }
 
 #[test]
@@ -133,14 +139,59 @@ fn the_typescript_sdk_with_sessions() -> io::Result<()> {
     let sdk = json!({"client": "@modelcontextprotocol/sdk/client/index.js",
         "stdio": "@modelcontextprotocol/sdk/client/stdio.js",
         "http": "@modelcontextprotocol/sdk/client/streamableHttp.js"});
-    typescript(&sdk, &json!({}), WITH_SESSIONS)
+    let node = Node::ready(target())?;
+    drive(WITH_SESSIONS, |plan| typescript_once(&node, plan, &sdk, &json!({})))
 }
 
 #[test]
 fn the_typescript_sdk_of_2026_07_28() -> io::Result<()> {
-    let sdk = json!({"client": "@modelcontextprotocol/client", "stdio": "@modelcontextprotocol/client/stdio",
-        "http": "@modelcontextprotocol/client"});
-    typescript(&sdk, &json!({"versionNegotiation": {"mode": "auto"}}), STATELESS)
+    let node = Node::ready(target())?;
+    let options = json!({"versionNegotiation": {"mode": "auto"}});
+    drive(STATELESS, |plan| typescript_once(&node, plan, &new_typescript(), &options))
+}
+
+/// A person before one of the SDKs of 2026-07-28, asked by it before each write, over both transports.
+fn a_persons_word_counts(mut client: impl FnMut(Value) -> io::Result<String>) -> io::Result<()> {
+    let mut home = Home::ready(Options::default())?;
+    home.set("ENTRABOT_CONFIRM_WRITES", "always");
+    let server = home.serve_http(&["--no-bearer"])?;
+    let write = json!([calls()[0]]);
+    for over in [stdio(&home), json!({"url": server.url(), "headers": {}})] {
+        for (word, error_type) in [("decline", "ConfirmationDeclinedError"), ("accept", "")] {
+            let mut plan = over.clone();
+            (plan["person"], plan["calls"]) = (word.into(), write.clone());
+            let said: Value = serde_json::from_str(&client(plan)?).map_err(io::Error::other)?;
+            let question = said["asked"][0].as_str().unwrap_or_default();
+            assert!(question.contains("By another client.docx"), "{word}: {said}");
+            let answer = &said["answers"][0];
+            if word == "accept" {
+                assert!(answer["structuredContent"]["url"].is_string(), "{said}");
+            } else {
+                assert_eq!(failure(answer)["error_type"], error_type, "{said}");
+            }
+        }
+    }
+    let created = home.a365_records()?;
+    let created = created.iter().filter(|record| record["action"] == "a365.mcp_WordServer.CreateDocument");
+    let outcomes: Vec<_> = created.map(|record| record["outcome"].as_str().unwrap_or_default()).collect();
+    // Over each transport the one that was accepted, and nothing of the one that was declined.
+    assert_eq!(outcomes, ["pending", "success", "pending", "success"]);
+    Ok(())
+}
+
+#[test]
+fn a_person_is_asked_by_the_python_sdk() -> io::Result<()> {
+    let python = Python::with(target(), PythonPeer::McpTwo)?;
+    let program = include_str!("clients/python_2.py");
+    a_persons_word_counts(|plan| python.run(program, &[], &[("PLAN", &plan.to_string())]))
+}
+
+#[test]
+fn a_person_is_asked_by_the_typescript_sdk() -> io::Result<()> {
+    let node = Node::ready(target())?;
+    let options =
+        json!({"versionNegotiation": {"mode": "auto"}, "capabilities": {"elicitation": {"form": {}}}});
+    a_persons_word_counts(|plan| typescript_once(&node, plan, &new_typescript(), &options))
 }
 
 /// The inspector's command line on `entrabot serve` over stdio.

@@ -8,6 +8,13 @@ const transport = plan.url
     ? new StreamableHTTPClientTransport(new URL(plan.url), { requestInit: { headers: plan.headers } })
     : new StdioClientTransport({ command: plan.command, args: plan.arguments, env: plan.environment, stderr: "ignore" });
 const client = new Client({ name: "entrabot-tests", version: "1" }, plan.options);
+const asked = [];
+if (plan.person) {
+    client.setRequestHandler("elicitation/create", async (question) => {
+        asked.push(question.params.message);
+        return plan.person === "accept" ? { action: "accept", content: {} } : { action: plan.person };
+    });
+}
 await client.connect(transport);
 const { tools } = await client.listTools();
 const answers = [];
@@ -20,5 +27,6 @@ console.log(JSON.stringify({
     revision: client.getNegotiatedProtocolVersion?.() ?? transport.protocolVersion,
     tools: tools.map((tool) => tool.name),
     answers,
+    asked,
 }));
 await client.close();
