@@ -124,6 +124,12 @@ impl Python {
         command
     }
 
+    /// The interpreter.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// Runs a program text with arguments; its stdout when it succeeds.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use entrabot_identity::{Action, Attribution, AttributionType};
+use entrabot_identity::{Action, Attribution, AttributionType, Human};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -174,6 +174,26 @@ impl LogEntry {
             AttributionType::None,
         );
         Self { metadata: Some(Metadata::of(&[("error_type", error_type)])), ..entry }
+    }
+    /// A person takes the place of an agent whose sign-in failed (`src` system): action `identity.delegated_fallback`,
+    /// of the agent; the resource is the person's object id, and the metadata says why.
+    #[must_use]
+    pub fn delegated_fallback(human: &Human, error_type: &'static str) -> Self {
+        let entry = Self::new(
+            Source::System,
+            "identity.delegated_fallback",
+            human.object_id().as_str(),
+            "success",
+            AttributionType::Agent,
+        );
+        let metadata = [("from", "agent_user"), ("to", "delegated"), ("error_type", error_type)];
+        Self { metadata: Some(Metadata::of(&metadata)), ..entry }
+    }
+    /// The same for a person instead of the agent.
+    #[must_use]
+    pub fn for_person(mut self) -> Self {
+        self.attribution = AttributionType::DelegatedHuman;
+        self
     }
     /// Metadata: a JSON object's members.
     #[must_use]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use entrabot_keystore::{EntryName, InsecureKeyringBackendError, KeystoreError, KeystorePolicy};
 
 use crate::{
-    AgentId, BlueprintAppId, Config, Diagnose, ErrorClass, Session, SessionSnapshot, SessionState,
+    AgentId, BlueprintAppId, Config, Diagnose, ErrorClass, Mode, Session, SessionSnapshot, SessionState,
     SessionUser,
 };
 
@@ -100,6 +100,9 @@ pub enum Unattributed {
     /// The keyring is not one to read from: never taken for "nobody".
     #[error(transparent)]
     InsecureKeyring(#[from] InsecureKeyringBackendError),
+    /// Acts are a person's (`ENTRABOT_MODE` is `delegated`), and nobody is signed in.
+    #[error("no identity: acts are a person's, and nobody is signed in")]
+    NobodySignedIn,
     /// Every link was empty.
     #[error("no identity: {reason}")]
     Nobody {
@@ -112,19 +115,20 @@ impl Diagnose for Unattributed {
     fn error_type(&self) -> &'static str {
         match self {
             Self::InsecureKeyring(error) => error.error_type(),
-            Self::Nobody { .. } => "AuditAttributionError",
+            Self::Nobody { .. } | Self::NobodySignedIn => "AuditAttributionError",
         }
     }
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::InsecureKeyring(error) => error.hint(),
+            Self::NobodySignedIn => Some("run `entrabot sign-in`, or change ENTRABOT_MODE".into()),
             Self::Nobody { .. } => Some("set ENTRABOT_AGENT_ID, or run `entrabot provision`".into()),
         }
     }
     fn class(&self) -> ErrorClass {
         match self {
             Self::InsecureKeyring(error) => error.class(),
-            Self::Nobody { .. } => ErrorClass::AuditUnavailable,
+            Self::Nobody { .. } | Self::NobodySignedIn => ErrorClass::AuditUnavailable,
         }
     }
 }
@@ -153,13 +157,15 @@ pub trait Attribute: sealed::Sealed + Send + Sync + std::fmt::Debug {
 ///
 /// The session's user answers when the agent's own user is signed in, and for a person as long as the session
 /// speaks for a person. An insecure keyring always propagates; any other failure of the keystore counts as "none
-/// found" and is told in the reason.
+/// found" and is told in the reason. Where acts are a person's (`ENTRABOT_MODE` is `delegated`) no link but the session
+/// answers for one: a person's act is never put down to the agent.
 #[derive(Debug)]
 pub struct AttributionChain {
     session: Arc<Session>,
     agent_id: Option<AgentId>,
     blueprint_app_id: Option<BlueprintAppId>,
     keystore: KeystorePolicy,
+    persons: bool,
 }
 
 impl AttributionChain {
@@ -171,10 +177,11 @@ impl AttributionChain {
             agent_id: config.agent_id().cloned(),
             blueprint_app_id: config.blueprint_app_id().cloned(),
             keystore: config.keystore_policy().clone(),
+            persons: config.mode() == Mode::Delegated,
         }
     }
 
-    fn id(&self, session: SessionSnapshot) -> Result<(String, Via), Unattributed> {
+    fn id(&self, session: SessionSnapshot, kind: AttributionType) -> Result<(String, Via), Unattributed> {
         match (session.state, session.user) {
             (SessionState::AgentUser, Some(user @ SessionUser::Agent(_))) => {
                 return Ok((user.id().to_owned(), Via::Session));
@@ -184,6 +191,7 @@ impl AttributionChain {
             {
                 return Ok((user.id().to_owned(), Via::Session));
             }
+            _ if self.persons && kind != AttributionType::Agent => return Err(Unattributed::NobodySignedIn),
             _ => {}
         }
         if let Some(id) = &self.agent_id {
@@ -223,16 +231,19 @@ impl Attribute for AttributionChain {
         let session = self.session.snapshot();
         let kind = match session.attribution {
             AttributionType::DelegatedHuman => AttributionType::DelegatedHuman,
+            _ if self.persons => return Err(Unattributed::NobodySignedIn),
             AttributionType::Agent | AttributionType::None => AttributionType::Agent,
         };
-        let (agent_id, via) = self.id(session)?;
+        let (agent_id, via) = self.id(session, kind)?;
         Ok(Attribution { agent_id, kind, via })
     }
 
     fn attribute_as(&self, kind: AttributionType) -> Result<Attribution, Unattributed> {
-        match self.id(self.session.snapshot()) {
+        match self.id(self.session.snapshot(), kind) {
             Ok((agent_id, via)) => Ok(Attribution { agent_id, kind, via }),
-            Err(Unattributed::Nobody { .. }) if kind != AttributionType::Agent => {
+            Err(Unattributed::Nobody { .. } | Unattributed::NobodySignedIn)
+                if kind != AttributionType::Agent =>
+            {
                 Ok(Attribution { agent_id: "unknown".into(), kind, via: Via::Nobody })
             }
             Err(error) => Err(error),
@@ -298,6 +309,17 @@ mod tests {
         assert_eq!(chain.attribute().unwrap().kind(), AttributionType::DelegatedHuman);
         session.enter(Step::Error).unwrap();
         assert_eq!(chain.attribute().unwrap().agent_id(), HUMAN);
+    }
+
+    #[test]
+    fn where_acts_are_a_persons_the_agent_never_answers_for_one() {
+        let (chain, session) = chain(&[("ENTRABOT_AGENT_ID", AGENT), ("ENTRABOT_MODE", "delegated")]);
+        assert!(matches!(chain.attribute(), Err(Unattributed::NobodySignedIn)));
+        let declared = chain.attribute_as(AttributionType::DelegatedHuman).unwrap();
+        assert_eq!((declared.agent_id(), declared.via()), ("unknown", Via::Nobody));
+        sign_in_human(&session);
+        let who = chain.attribute().unwrap();
+        assert_eq!((who.agent_id(), who.kind()), (HUMAN, AttributionType::DelegatedHuman));
     }
 
     #[test]

@@ -7,6 +7,8 @@ mod gate;
 mod ids;
 mod session;
 
+#[cfg(feature = "delegated")]
+mod delegated;
 #[cfg(feature = "tokens")]
 mod graph;
 #[cfg(feature = "provisioning")]
@@ -19,6 +21,8 @@ pub use config::{
     AuditSigning, BaseUrl, BlueprintCredential, Cloud, Config, ConfigError, ConfirmWrites, LogLevel, Mode,
     Origin, OutcomeSync, ShownSetting,
 };
+#[cfg(feature = "delegated")]
+pub use delegated::{Delegated, DelegatedError, DelegatedToken, DeviceCodePrompt, SignInPrompt, SignInWay};
 pub use entrabot_keystore::{Diagnose, ErrorClass};
 pub use gate::{Action, ActionGate, Admitted, GateError};
 #[cfg(feature = "tokens")]

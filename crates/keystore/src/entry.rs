@@ -62,6 +62,12 @@ impl EntryName {
         Self { service: "entrabot".into(), username: "http-bearer".into() }
     }
 
+    /// `entrabot` / `delegated-sign-in`: a person's sign-in, so that the next start needs no prompt.
+    #[must_use]
+    pub fn delegated_sign_in() -> Self {
+        Self { service: "entrabot".into(), username: "delegated-sign-in".into() }
+    }
+
     /// `entrabot` / `active_client_id`: left by the Python original, only ever read.
     #[must_use]
     pub fn active_client_id() -> Self {

@@ -27,6 +27,10 @@ enum Command {
     Doctor,
     /// Sign in and say who acts
     Whoami,
+    /// Sign a person in, for ENTRABOT_MODE=delegated
+    SignIn(commands::sign_in::SignInArgs),
+    /// Forget a person's sign-in
+    SignOut,
     /// Say what is set up, without touching keyring or network
     Status,
     /// Settings
@@ -182,6 +186,8 @@ impl Cli {
             Command::Serve(args) => commands::serve::run(&args),
             Command::Doctor => commands::doctor::run(json),
             Command::Whoami => commands::whoami::whoami(json),
+            Command::SignIn(args) => commands::sign_in::sign_in(&args, json),
+            Command::SignOut => commands::sign_in::sign_out(json),
             Command::Status => commands::whoami::status(json),
             Command::Config(ConfigCommand::Show) => commands::config::show(json),
             Command::Token(TokenCommand::Check { resource }) => {

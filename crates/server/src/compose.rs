@@ -12,6 +12,7 @@ use entrabot_identity::{
 };
 
 use crate::failure::Failure;
+use crate::person::Person;
 use crate::sign_in::SignIn;
 
 /// What commands and the MCP server work with. Cheap to clone.
@@ -25,8 +26,7 @@ struct Inner {
     session: Arc<Session>,
     egress: Egress,
     sign_in: Arc<SignIn>,
-    who: Arc<dyn Attribute>,
-    audit: Mutex<Option<AuditLog>>,
+    audit: Arc<AuditDoor>,
     provider: Mutex<Option<WorkIqProvider>>,
     sponsors: OnceLock<Sponsors>,
 }
@@ -38,16 +38,18 @@ impl Parts {
         let config = Arc::new(config);
         let session = Arc::new(Session::new());
         let egress = Egress::from_config(&config)?;
-        let sign_in = Arc::new(SignIn::new(Arc::clone(&config), Arc::clone(&session), egress.clone()));
         let who = Arc::new(AttributionChain::new(&config, Arc::clone(&session)));
+        let audit = Arc::new(AuditDoor { config: Arc::clone(&config), who, log: Mutex::new(None) });
+        let (config_, session_, audit_) = (Arc::clone(&config), Arc::clone(&session), Arc::clone(&audit));
+        let person = Person::new(config_, session_, egress.clone(), audit_);
+        let sign_in = SignIn::new(Arc::clone(&config), Arc::clone(&session), egress.clone(), person);
         Ok(Self {
             inner: Arc::new(Inner {
                 config,
                 session,
                 egress,
-                sign_in,
-                who,
-                audit: Mutex::new(None),
+                sign_in: Arc::new(sign_in),
+                audit,
                 provider: Mutex::new(None),
                 sponsors: OnceLock::new(),
             }),
@@ -85,7 +87,7 @@ impl Parts {
     /// # Errors
     /// The log cannot be written to; nothing may be done.
     pub(crate) fn audit(&self) -> Result<AuditLog, AuditError> {
-        self.open_audit(false)
+        self.inner.audit.open(false)
     }
 
     /// [`Parts::audit`]; `as_root` lets root write to the log of another user.
@@ -93,14 +95,7 @@ impl Parts {
     /// # Errors
     /// As [`Parts::audit`].
     pub(crate) fn open_audit(&self, as_root: bool) -> Result<AuditLog, AuditError> {
-        let mut audit = self.inner.audit.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(audit) = &*audit {
-            return Ok(audit.clone());
-        }
-        let options = AuditOptions::from_config(&self.inner.config)?;
-        let options = if as_root { options.as_root() } else { options };
-        let opened = AuditLog::open(options, Arc::clone(&self.inner.who))?;
-        Ok(audit.insert(opened).clone())
+        self.inner.audit.open(as_root)
     }
 
     /// The door to Work IQ. Blocks, because it opens the audit first.
@@ -123,11 +118,36 @@ impl Parts {
     /// call. What is on record stays on record, whatever comes of it.
     pub(crate) fn close_audit(&self) -> Vec<String> {
         drop(self.inner.provider.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let Some(audit) = self.inner.audit.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+        self.inner.audit.close()
+    }
+}
+
+/// The audit log, opened at the first call that succeeds.
+pub(crate) struct AuditDoor {
+    config: Arc<Config>,
+    who: Arc<dyn Attribute>,
+    log: Mutex<Option<AuditLog>>,
+}
+
+impl AuditDoor {
+    /// Blocks. `as_root` lets root write to the log of another user.
+    pub(crate) fn open(&self, as_root: bool) -> Result<AuditLog, AuditError> {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(log) = &*log {
+            return Ok(log.clone());
+        }
+        let options = AuditOptions::from_config(&self.config)?;
+        let options = if as_root { options.as_root() } else { options };
+        let opened = AuditLog::open(options, Arc::clone(&self.who))?;
+        Ok(log.insert(opened).clone())
+    }
+
+    fn close(&self) -> Vec<String> {
+        let Some(log) = self.log.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return Vec::new();
         };
-        let sealed = if audit.is_sealed() { audit.checkpoint().err() } else { None };
-        let mut warnings = audit.take_notices();
+        let sealed = if log.is_sealed() { log.checkpoint().err() } else { None };
+        let mut warnings = log.take_notices();
         warnings.extend(sealed.map(|error| format!("no checkpoint: {}", Failure::from(error))));
         warnings
     }

@@ -1,16 +1,17 @@
-//! The sign-in of the agent: beside the MCP handshake, once, for Microsoft Graph. Afterwards every token for a call goes
+//! The sign-in of the agent, or of a person where acts are a person's: beside the MCP handshake, once, for Microsoft Graph. Afterwards every token for a call goes
 //! through here, so that the session always says what is true.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use entrabot_identity::{
-    AccessToken, ClaimsChallenge, Config, Egress, Hop, KeystoreSigner, Mode, Resource, Session, SessionState,
+    AccessToken, ClaimsChallenge, Config, Egress, Hop, KeystoreSigner, Resource, Session, SessionState,
     TokenError, TokenExchange, TokenFuture, TokenSource,
 };
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use crate::failure::Failure;
+use crate::person::{Ask, Person};
 
 /// How the agent proves itself, and whether it has.
 pub(crate) struct SignIn {
@@ -18,6 +19,7 @@ pub(crate) struct SignIn {
     session: Arc<Session>,
     egress: Egress,
     exchange: OnceLock<TokenExchange>,
+    person: Person,
     /// Held by the sign-in that is under way.
     under_way: Arc<AsyncMutex<()>>,
     last_failure: Mutex<Option<Failure>>,
@@ -30,12 +32,13 @@ impl fmt::Debug for SignIn {
 }
 
 impl SignIn {
-    pub(crate) fn new(config: Arc<Config>, session: Arc<Session>, egress: Egress) -> Self {
+    pub(crate) fn new(config: Arc<Config>, session: Arc<Session>, egress: Egress, person: Person) -> Self {
         Self {
             config,
             session,
             egress,
             exchange: OnceLock::new(),
+            person,
             under_way: Arc::default(),
             last_failure: Mutex::new(None),
         }
@@ -51,25 +54,42 @@ impl SignIn {
         Ok(self.exchange.get_or_init(|| exchange))
     }
 
-    /// Starts the first sign-in, if the settings name an agent. Whoever asks afterwards waits for it.
+    /// A person's side of it.
+    pub(crate) fn person(&self) -> &Person {
+        &self.person
+    }
+
+    /// Starts the first sign-in, if the settings name who. Whoever asks afterwards waits for it.
     pub(crate) fn start(self: &Arc<Self>) {
-        if self.config.skip_provisioning() || self.config.mode() == Mode::Delegated {
+        if self.config.skip_provisioning() && !self.person.acts() {
             return tracing::info!("no sign-in at start: the settings say so");
         }
         let Ok(under_way) = Arc::clone(&self.under_way).try_lock_owned() else { return };
         let this = Arc::clone(self);
         tokio::spawn(async move {
             // Its failure is logged and kept there.
-            drop(this.sign_in(under_way).await);
+            drop(this.sign_in(under_way, Ask::IfNeeded).await);
         });
     }
 
-    /// Waits for a sign-in that is under way, whatever becomes of it.
+    /// Waits for a sign-in that is under way, whatever becomes of it; not for a person who was asked.
     pub(crate) async fn settled(&self) {
-        drop(self.under_way.lock().await);
+        tokio::select! {
+            free = self.under_way.lock() => drop(free),
+            () = self.person.until_asked() => {}
+        }
     }
 
-    /// Signs in unless the agent is signed in.
+    /// Before an act: where acts are a person's, somebody has to be signed in.
+    ///
+    /// # Errors
+    /// `AuthRefreshRequiredError`, or what else keeps a person from being signed in.
+    pub(crate) async fn ready(&self) -> Result<(), Failure> {
+        self.settled().await;
+        if self.person.acts() { self.person.sign_in(Ask::Never, None).await } else { Ok(()) }
+    }
+
+    /// Signs in unless the agent, or the person whose acts these are, is signed in. Asks nobody.
     ///
     /// # Errors
     /// The hop that refused, or the keyring.
@@ -77,12 +97,15 @@ impl SignIn {
         let Ok(under_way) = Arc::clone(&self.under_way).try_lock_owned() else {
             // Somebody else's attempt answers for this one too.
             self.settled().await;
+            if self.person.is_asked() && self.person.acts() {
+                return self.person.sign_in(Ask::Never, None).await;
+            }
             return self.last_failure().map_or(Ok(()), Err);
         };
         if self.session.state() == SessionState::AgentUser {
             return Ok(());
         }
-        self.sign_in(under_way).await
+        self.sign_in(under_way, Ask::Never).await
     }
 
     /// Why the last attempt failed; `None` when it succeeded or there was none.
@@ -90,9 +113,20 @@ impl SignIn {
         self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn sign_in(&self, under_way: OwnedMutexGuard<()>) -> Result<(), Failure> {
-        let graph = Resource::graph(&self.config);
-        let result = self.token(&graph).await.map(drop).map_err(Failure::from);
+    async fn sign_in(&self, under_way: OwnedMutexGuard<()>, ask: Ask) -> Result<(), Failure> {
+        let result = if self.person.acts() {
+            self.person.sign_in(ask, None).await
+        } else {
+            let graph = Resource::graph(&self.config);
+            match self.token(&graph).await.map(drop).map_err(Failure::from) {
+                Err(failure) if self.config.allows_delegated_fallback() => {
+                    tracing::warn!("ENTRABOT_ALLOW_DELEGATED_FALLBACK lets a person take the agent's place");
+                    self.person.sign_in(ask, Some(&failure)).await
+                }
+                other => other,
+            }
+        };
+        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = result.as_ref().err().cloned();
         drop(under_way);
         result
     }
@@ -146,6 +180,9 @@ impl SignIn {
 impl TokenSource for SignIn {
     fn token<'a>(&'a self, resource: &'a Resource) -> TokenFuture<'a> {
         Box::pin(async move {
+            if self.person.acts() {
+                return Err(TokenError::ActingForPerson);
+            }
             let result = match self.exchange() {
                 Ok(exchange) => exchange.token(resource).await,
                 Err(error) => Err(error),
@@ -162,6 +199,9 @@ impl TokenSource for SignIn {
         claims: Option<&'a ClaimsChallenge>,
     ) -> TokenFuture<'a> {
         Box::pin(async move {
+            if self.person.acts() {
+                return Err(TokenError::ActingForPerson);
+            }
             let result = match self.exchange() {
                 Ok(exchange) => exchange.token_after_rejection(resource, rejected, claims).await,
                 Err(error) => Err(error),

@@ -46,6 +46,7 @@ pub struct Config {
     client_id: Option<ClientId>,
     provisioner_client_id: Option<ClientId>,
     mode: Mode,
+    delegated_fallback: bool,
     skip_provisioning: bool,
 
     cloud: Cloud,
@@ -170,6 +171,12 @@ impl Config {
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+    /// Whether a person may take the place of an agent whose sign-in failed: `ENTRABOT_MODE` is `auto` and
+    /// `ENTRABOT_ALLOW_DELEGATED_FALLBACK` is on. Never by default.
+    #[must_use]
+    pub fn allows_delegated_fallback(&self) -> bool {
+        self.mode == Mode::Auto && self.delegated_fallback
     }
     /// `ENTRABOT_SKIP_PROVISIONING`: do not sign in as the agent at start.
     #[must_use]

@@ -45,6 +45,7 @@ pub(super) const KNOWN: &[Known] = &[
     value("ENTRABOT_HUMAN_USER_TENANT_IDS"),
     value("ENTRABOT_HUMAN_USER_TYPES"),
     value("ENTRABOT_MODE"),
+    value("ENTRABOT_ALLOW_DELEGATED_FALLBACK"),
     value("ENTRABOT_SKIP_PROVISIONING"),
     value("ENTRABOT_CLOUD"),
     value("ENTRABOT_AUTHORITY"),

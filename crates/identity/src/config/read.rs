@@ -186,6 +186,7 @@ impl Config {
             client_id: raw.id("ENTRABOT_CLIENT_ID", crate::ClientId::parse)?,
             provisioner_client_id: raw.id("ENTRABOT_PROVISIONER_CLIENT_ID", crate::ClientId::parse)?,
             mode: raw.parse("ENTRABOT_MODE", Mode::parse)?.unwrap_or_default(),
+            delegated_fallback: raw.switch("ENTRABOT_ALLOW_DELEGATED_FALLBACK", false)?,
             skip_provisioning: raw.switch("ENTRABOT_SKIP_PROVISIONING", false)?,
             tenant_id,
             cloud,

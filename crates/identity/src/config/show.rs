@@ -87,7 +87,8 @@ impl Config {
             "ENTRABOT_AUDIT_OUTCOME_SYNC" => Some("background".into()),
             "ENTRABOT_LOG_LEVEL" => Some("INFO".into()),
             "ENTRABOT_XPIA_WRAP_ENABLE" => Some("true".into()),
-            "ENTRABOT_SKIP_PROVISIONING"
+            "ENTRABOT_ALLOW_DELEGATED_FALLBACK"
+            | "ENTRABOT_SKIP_PROVISIONING"
             | "ENTRABOT_KEEP_MEMORY_LOCAL"
             | "ENTRABOT_SKIP_PLACEHOLDER_CHECK"
             | "ENTRABOT_SKIP_COMMITMENT_CHECK" => Some("false".into()),

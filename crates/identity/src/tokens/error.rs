@@ -7,7 +7,7 @@ use entrabot_keystore::{KeystoreError, SignError};
 
 use crate::{Diagnose, ErrorClass};
 
-/// A request to the token endpoint: one of the three hops, or an app's own sign-in.
+/// A request to the token endpoint: one of the three hops, an app's own sign-in, or a person's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Hop {
@@ -19,6 +19,8 @@ pub enum Hop {
     AgentUser,
     /// `provisioner`: the app that makes agents signs in with its certificate.
     Provisioner,
+    /// `delegated`: a person signs in, or their sign-in is refreshed.
+    Person,
 }
 
 impl Hop {
@@ -30,6 +32,7 @@ impl Hop {
             Self::AgentIdentity => "hop2:agent_identity",
             Self::AgentUser => "hop3:agent_user",
             Self::Provisioner => "provisioner",
+            Self::Person => "delegated",
         }
     }
 }
@@ -85,7 +88,7 @@ impl fmt::Display for Status {
 }
 
 impl TokenExchangeError {
-    pub(super) fn new(hop: Hop, code: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn new(hop: Hop, code: impl Into<Cow<'static, str>>) -> Self {
         Self(Box::new(Facts {
             hop,
             host: None,
@@ -115,7 +118,7 @@ impl TokenExchangeError {
     }
     /// The answer's own `error`; else one of `non_json_response`, `missing_token`, `malformed_error`,
     /// `invalid_token_type`, `invalid_expires_in`, `unexpected_status`, `redirect_refused`, `connection_failed`,
-    /// `tls_failed`, `timed_out`, `aborted`.
+    /// `tls_failed`, `timed_out`, `aborted`, `malformed_device_code`.
     #[must_use]
     pub fn code(&self) -> &str {
         &self.0.code
@@ -152,7 +155,9 @@ impl TokenExchangeError {
     }
 
     fn remedy(&self) -> Cow<'static, str> {
-        if let Some(text) = self.0.aadsts.and_then(remedy_of_number) {
+        let number = self.0.aadsts;
+        let of_person = number.filter(|_| self.0.hop == Hop::Person).and_then(remedy_for_person);
+        if let Some(text) = of_person.or_else(|| number.and_then(remedy_of_number)) {
             return text.into();
         }
         if let Some(detail) = self.0.detail {
@@ -166,7 +171,7 @@ impl TokenExchangeError {
             "tls_failed" => "the host's certificate is not trusted; name its authority in ENTRABOT_CA_BUNDLE",
             "redirect_refused" => "a token endpoint never redirects; check ENTRABOT_AUTHORITY_BASE and the proxy",
             "non_json_response" | "missing_token" | "unexpected_status" | "malformed_error" | "invalid_token_type"
-            | "invalid_expires_in" => {
+            | "invalid_expires_in" | "malformed_device_code" => {
                 "this was no answer of a token endpoint; check ENTRABOT_AUTHORITY_BASE and what stands between \
                  (a proxy or a portal)"
             }
@@ -176,12 +181,43 @@ impl TokenExchangeError {
                  certificates (`entrabot cert verify`)"
             }
             "invalid_scope" | "invalid_resource" => "check the audience and the scope of the server in the manifest",
+            "interaction_required" | "invalid_grant" if self.0.hop == Hop::Person => {
+                "the sign-in is over: run `entrabot sign-in`"
+            }
             "interaction_required" | "consent_required" => "an administrator has to consent to this resource",
             "aborted" => "try again",
+            _ if self.0.hop == Hop::Person => "run `entrabot sign-in`",
             _ => "run `entrabot token check` to see each hop",
         }
         .into()
     }
+}
+
+/// What helps a person's sign-in, where that differs from the agent's.
+fn remedy_for_person(number: u32) -> Option<&'static str> {
+    Some(match number {
+        700_016 => "the tenant does not know this app id: check ENTRABOT_TENANT_ID and ENTRABOT_CLIENT_ID",
+        7_000_218 => {
+            "the app of ENTRABOT_CLIENT_ID is no public client: switch \"Allow public client flows\" on for it"
+        }
+        50_011 => {
+            "add http://localhost to the redirect URIs (mobile and desktop) of the app of ENTRABOT_CLIENT_ID"
+        }
+        65_001 => {
+            "nobody has consented to what the app of ENTRABOT_CLIENT_ID asks for: consent at the sign-in"
+        }
+        53_003 | 530_003 | 530_033 => {
+            "a Conditional Access policy blocks this sign-in (device code often is): use the browser, or ask an \
+             administrator"
+        }
+        50_076 | 50_079 | 50_158 | 50_173 | 50_133 | 70_043 | 70_000 | 700_082 => {
+            "the sign-in is over: run `entrabot sign-in`"
+        }
+        50_034 | 50_020 => "this person has no account in the tenant of ENTRABOT_TENANT_ID",
+        50_057 => "this person's account is disabled",
+        70_020 => "the code was not entered in time: run `entrabot sign-in` again",
+        _ => return None,
+    })
 }
 
 /// What helps against the numbers that are met in practice.
@@ -256,6 +292,9 @@ pub enum TokenError {
         /// What is missing.
         reason: String,
     },
+    /// Acts are a person's now, and this token is the agent's alone.
+    #[error("a person is signed in, and this token is the agent's alone")]
+    ActingForPerson,
     /// The key is there and cannot sign.
     #[error("the blueprint key cannot sign: {0}")]
     Signing(#[source] Arc<SignError>),
@@ -278,7 +317,7 @@ impl Diagnose for TokenError {
         match self {
             Self::Exchange(error) => error.error_type(),
             Self::Keystore(error) => error.error_type(),
-            Self::AgentIdNotAvailable { .. } => "AgentIDNotAvailable",
+            Self::AgentIdNotAvailable { .. } | Self::ActingForPerson => "AgentIDNotAvailable",
             Self::Signing(_) => "SigningError",
         }
     }
@@ -289,6 +328,10 @@ impl Diagnose for TokenError {
             Self::AgentIdNotAvailable { .. } => {
                 Some("run `entrabot provision`, or set what is missing (`entrabot doctor` lists it)".into())
             }
+            Self::ActingForPerson => Some(
+                "set ENTRABOT_MODE=agent_user, and unset ENTRABOT_ALLOW_DELEGATED_FALLBACK, for acts of the agent"
+                    .into(),
+            ),
             Self::Signing(_) => Some(
                 "the keystore entry entrabot/blueprint-private-key must hold a PKCS#8 PEM key; \
                  `entrabot cert rotate` makes a new one"
@@ -300,7 +343,9 @@ impl Diagnose for TokenError {
         match self {
             Self::Exchange(error) => error.class(),
             Self::Keystore(error) => error.class(),
-            Self::AgentIdNotAvailable { .. } | Self::Signing(_) => ErrorClass::NotSignedIn,
+            Self::AgentIdNotAvailable { .. } | Self::ActingForPerson | Self::Signing(_) => {
+                ErrorClass::NotSignedIn
+            }
         }
     }
 }

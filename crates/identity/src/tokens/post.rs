@@ -58,7 +58,12 @@ impl TokenEndpoint {
 
     /// The URL, which is the audience of an assertion as well.
     pub(crate) fn url(&self, tenant: &TenantId) -> String {
-        format!("{}/{tenant}/oauth2/v2.0/token", self.authority)
+        self.sibling(tenant, "token")
+    }
+
+    /// Another endpoint of the same authority: `authorize`, `devicecode`.
+    pub(crate) fn sibling(&self, tenant: &TenantId, name: &str) -> String {
+        format!("{}/{tenant}/oauth2/v2.0/{name}", self.authority)
     }
 
     /// Sends the form. Loss of the connection, 5xx and a `Retry-After` are tried again within the budget; any other
@@ -81,14 +86,24 @@ impl TokenEndpoint {
         fields: &[(&str, &str)],
         budget: Budget,
     ) -> (Result<TokenResponse, TokenExchangeError>, Option<Seen>) {
-        let url = self.url(tenant);
+        self.post_form(hop, &self.url(tenant), &http::form(fields), budget).await
+    }
+
+    /// The same with a form that is encoded already.
+    pub(crate) async fn post_form(
+        &self,
+        hop: Hop,
+        url: &str,
+        form: &[u8],
+        budget: Budget,
+    ) -> (Result<TokenResponse, TokenExchangeError>, Option<Seen>) {
         let mut seen = None;
         let mut pauses = PAUSES.into_iter();
         loop {
             if let Err(error) = self.rest(hop, budget).await {
                 return (Err(error), seen);
             }
-            let (result, again) = match self.once(hop, &url, fields, budget).await {
+            let (result, again) = match self.once(hop, url, form, budget).await {
                 Ok(answer) => {
                     seen = Some(Seen { status: answer.status, date: answer.date });
                     let busy = answer.status == 429 && answer.retry_after.is_some();
@@ -113,13 +128,19 @@ impl TokenEndpoint {
         }
     }
 
-    async fn once(
+    /// One try, for what must not be sent twice or has rules of its own for trying again. The answer may be a refusal.
+    #[cfg(feature = "delegated")]
+    pub(crate) async fn post_once(
         &self,
         hop: Hop,
         url: &str,
-        fields: &[(&str, &str)],
+        form: &[u8],
         budget: Budget,
-    ) -> Result<Answer, HttpError> {
+    ) -> Result<Answer, TokenExchangeError> {
+        self.once(hop, url, form, budget).await.map_err(|error| self.failed(hop, error))
+    }
+
+    async fn once(&self, hop: Hop, url: &str, form: &[u8], budget: Budget) -> Result<Answer, HttpError> {
         let timeout = budget.left().min(ONE_TRY);
         if timeout.is_zero() {
             return Err(HttpError::TimedOut);
@@ -136,7 +157,7 @@ impl TokenEndpoint {
                     ("x-client-sku", plain("entrabot")),
                     ("x-client-ver", plain(env!("CARGO_PKG_VERSION"))),
                 ],
-                body: Some(("application/x-www-form-urlencoded", http::form(fields))),
+                body: Some(("application/x-www-form-urlencoded", Zeroizing::new(form.to_vec()))),
                 timeout,
                 max_body: MAX_BODY,
             })
@@ -151,7 +172,7 @@ impl TokenEndpoint {
         answer
     }
 
-    fn read(&self, hop: Hop, answer: &Answer) -> Result<TokenResponse, TokenExchangeError> {
+    pub(crate) fn read(&self, hop: Hop, answer: &Answer) -> Result<TokenResponse, TokenExchangeError> {
         let result = parse_token_response(hop, answer.status, answer.retry_after, &answer.body);
         result.map_err(|error| {
             let error = error.with(|facts| facts.host = Some(Arc::clone(&self.host)));

@@ -19,6 +19,16 @@ const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct TokenResponse {
     token: Zeroizing<String>,
     lifetime: Option<Duration>,
+    #[cfg(feature = "delegated")]
+    person: OfPerson,
+}
+
+/// What comes beside a person's access token.
+#[cfg(feature = "delegated")]
+#[derive(Default)]
+pub(crate) struct OfPerson {
+    pub(crate) id_token: Option<Zeroizing<String>>,
+    pub(crate) refresh_token: Option<Zeroizing<String>>,
 }
 
 impl TokenResponse {
@@ -29,6 +39,10 @@ impl TokenResponse {
     }
     pub(crate) fn into_token(self) -> Zeroizing<String> {
         self.token
+    }
+    #[cfg(feature = "delegated")]
+    pub(crate) fn take_person(&mut self) -> OfPerson {
+        std::mem::take(&mut self.person)
     }
 }
 
@@ -93,18 +107,7 @@ fn read(
     if status != 200 {
         return Err(refuse("unexpected_status".into()));
     }
-    let token = match object.get_mut("access_token").map(Value::take) {
-        Some(Value::String(token)) => Zeroizing::new(token),
-        Some(mut other) => {
-            strict_json::wipe(&mut other);
-            return Err(refuse("missing_token".into()));
-        }
-        None => return Err(refuse("missing_token".into())),
-    };
-    // A header value later on: what is not plain ASCII was never a token.
-    if token.is_empty() || token.len() > 64 * 1024 || !token.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(refuse("missing_token".into()));
-    }
+    let Some(token) = take_token(object, "access_token") else { return Err(refuse("missing_token".into())) };
     match object.get("token_type").and_then(Value::as_str) {
         Some(kind) if kind.eq_ignore_ascii_case("bearer") => {}
         _ => return Err(refuse("invalid_token_type".into())),
@@ -112,7 +115,28 @@ fn read(
     let Ok(lifetime) = lifetime(object.get("expires_in")) else {
         return Err(refuse("invalid_expires_in".into()));
     };
-    Ok(TokenResponse { token, lifetime })
+    Ok(TokenResponse {
+        token,
+        lifetime,
+        #[cfg(feature = "delegated")]
+        person: OfPerson {
+            id_token: take_token(object, "id_token"),
+            refresh_token: take_token(object, "refresh_token"),
+        },
+    })
+}
+
+/// A token of the answer. It becomes a header's or a form's value later on: what is not plain ASCII was never one.
+fn take_token(object: &mut Map<String, Value>, name: &str) -> Option<Zeroizing<String>> {
+    match object.get_mut(name).map(Value::take)? {
+        Value::String(token) => Some(Zeroizing::new(token)).filter(|token| {
+            !token.is_empty() && token.len() <= 64 * 1024 && token.bytes().all(|b| b.is_ascii_graphic())
+        }),
+        mut other => {
+            strict_json::wipe(&mut other);
+            None
+        }
+    }
 }
 
 fn is_redirect(status: u16) -> bool {
@@ -141,7 +165,7 @@ fn is_decimal(text: &str) -> bool {
 }
 
 /// A registered error code looks like this; anything else may be content and is not repeated.
-fn is_code(text: &str) -> bool {
+pub(crate) fn is_code(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 64
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')

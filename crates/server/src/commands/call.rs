@@ -33,8 +33,10 @@ pub(crate) fn call(call: CallArgs) -> Result<u8, Failure> {
         .map_err(|error| Failure::usage(error.to_string(), "see entrabot tools"))?;
     let arguments = arguments(&call.args)?;
     let parts = Parts::new(super::config()?)?;
+    let runtime = super::runtime()?;
+    runtime.block_on(parts.sign_in().ready())?;
     let door = parts.provider()?;
-    let result = super::runtime()?.block_on(door.call(&server, &tool, arguments));
+    let result = runtime.block_on(door.call(&server, &tool, arguments));
     drop(door);
     close(&parts);
     match result {
@@ -63,8 +65,9 @@ pub(crate) fn tools(server: Option<&str>, json: bool) -> Result<u8, Failure> {
         Some(server) => vec![server],
         None => Servers::load(parts.config())?.iter().map(|server| server.name().clone()).collect(),
     };
-    let door = parts.provider()?;
     let runtime = super::runtime()?;
+    runtime.block_on(parts.sign_in().ready())?;
+    let door = parts.provider()?;
     let mut offered = Map::new();
     let mut first_failure = None;
     for server in servers {
@@ -102,8 +105,10 @@ pub(crate) fn tools(server: Option<&str>, json: bool) -> Result<u8, Failure> {
 pub(crate) fn trust(server: &str, json: bool) -> Result<u8, Failure> {
     let server = server_name(server)?;
     let parts = Parts::new(super::config()?)?;
+    let runtime = super::runtime()?;
+    runtime.block_on(parts.sign_in().ready())?;
     let door = parts.provider()?;
-    let result = super::runtime()?.block_on(door.trust(&server));
+    let result = runtime.block_on(door.trust(&server));
     drop(door);
     close(&parts);
     let accepted = result?.reply;

@@ -104,6 +104,10 @@ fn look(config: Config, findings: &mut Findings) -> Result<(), Failure> {
     findings.checks.push(surroundings::instances(&config));
     findings.checks.push(manifest(&config));
     let parts = Parts::new(config)?;
+    if parts.sign_in().person().acts() {
+        findings.checks.push(person(&parts, keystore.as_ref()));
+        return Ok(());
+    }
     findings.checks.push(blueprint_key(parts.config(), keystore.as_ref()));
     agent(&parts, findings)
 }
@@ -292,6 +296,26 @@ fn blueprint_key(config: &Config, keystore: Option<&Keystore>) -> Check {
             "the private key is not in the keyring",
             Some("run entrabot provision, or put it there with entrabot keystore set"),
         ),
+        Err(error) => Check::failed(NAME, &error.into()),
+    }
+}
+
+/// Whether a person's sign-in is there, where acts are a person's. Nobody is asked.
+fn person(parts: &Parts, keystore: Option<&Keystore>) -> Check {
+    const NAME: &str = "person";
+    if let Err(error) = parts.sign_in().person().delegated() {
+        return Check::failed(NAME, &error.into());
+    }
+    let Some(keystore) = keystore else {
+        return Check::skip(NAME, "the keyring did not pass", "see keyring");
+    };
+    match keystore.contains(&EntryName::delegated_sign_in()) {
+        Ok(true) => {
+            Check::pass(NAME, "ENTRABOT_MODE is delegated: acts are those of the person who signed in")
+        }
+        Ok(false) => {
+            Check::new(NAME, Status::Fail, "nobody has signed in here", Some("run entrabot sign-in"))
+        }
         Err(error) => Check::failed(NAME, &error.into()),
     }
 }

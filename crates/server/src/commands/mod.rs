@@ -16,6 +16,7 @@ pub(crate) mod next;
 pub(crate) mod provision;
 pub(crate) mod serve;
 pub(crate) mod service;
+pub(crate) mod sign_in;
 pub(crate) mod token;
 pub(crate) mod whoami;
 

@@ -25,7 +25,12 @@ pub(crate) fn whoami(json: bool) -> Result<u8, Failure> {
 pub(crate) fn status(json: bool) -> Result<u8, Failure> {
     let parts = Parts::new(super::config()?)?;
     let config = parts.config();
-    let exchange = parts.sign_in().exchange().err().map(Failure::from);
+    let person = parts.sign_in().person();
+    let missing = if person.acts() {
+        person.delegated().err().map(Failure::from)
+    } else {
+        parts.sign_in().exchange().err().map(Failure::from)
+    };
     let value = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "tenant_id": config.tenant_id().map(ToString::to_string),
@@ -43,9 +48,12 @@ pub(crate) fn status(json: bool) -> Result<u8, Failure> {
         "audit_dir": config.audit_dir().display().to_string(),
         "data_dir": config.data_dir().display().to_string(),
         "log_dir": config.log_dir().display().to_string(),
-        "can_sign_in": exchange.is_none(),
-        "missing": exchange.as_ref().map(|failure| failure.message().to_owned()),
+        "acts_are": if person.acts() { "a person's" } else { "the agent's" },
+        "client_id": config.client_id().map(ToString::to_string),
+        "delegated_fallback": config.allows_delegated_fallback(),
+        "can_sign_in": missing.is_none(),
+        "missing": missing.as_ref().map(|failure| failure.message().to_owned()),
     });
     super::print_members(&value, json)?;
-    Ok(if exchange.is_none() { YES } else { NO })
+    Ok(if missing.is_none() { YES } else { NO })
 }

@@ -8,9 +8,9 @@ use super::answer;
 use crate::compose::Parts;
 use crate::failure::Failure;
 
-/// The door, after the sign-in that may be under way.
+/// The door, after the sign-in that may be under way; where acts are a person's, somebody has to be signed in.
 pub(super) async fn open(parts: &Parts) -> Result<WorkIqProvider, Failure> {
-    parts.sign_in().settled().await;
+    parts.sign_in().ready().await?;
     let opening = parts.clone();
     match tokio::task::spawn_blocking(move || opening.provider()).await {
         Ok(door) => door,

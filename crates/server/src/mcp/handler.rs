@@ -159,6 +159,14 @@ async fn perform(parts: &Parts, call: Cleared, sink: Option<ProgressSink>) -> Ca
     match call.into_request() {
         Request::WhoAmI => answer::success(&who_am_i(parts).await, None),
         Request::AuditLog(entry) => {
+            let entry = if parts.sign_in().person().acts() {
+                if let Err(failure) = parts.sign_in().ready().await {
+                    return answer::failure(&failure, None);
+                }
+                entry.for_person()
+            } else {
+                entry
+            };
             let parts = parts.clone();
             let logged = tokio::task::spawn_blocking(move || parts.audit()?.log_event(entry)).await;
             match logged {

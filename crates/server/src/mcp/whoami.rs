@@ -23,6 +23,9 @@ pub(crate) struct WhoAmI {
     agent_upn: Option<String>,
     /// The agent user's object id, else the agent identity's.
     agent_object_id: Option<String>,
+    /// The person whose acts these are, where they are a person's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    human_object_id: Option<String>,
     /// `not_configured` when there is none.
     tenant_id: String,
     /// `authenticated` or `not_authenticated`.
@@ -58,7 +61,11 @@ pub(crate) struct WhoAmI {
 /// Signs in first if the agent is not signed in; a failure is part of the answer.
 pub(crate) async fn who_am_i(parts: &Parts) -> WhoAmI {
     let config = parts.config();
-    let failure = if config.skip_provisioning() { None } else { parts.sign_in().ensure().await.err() };
+    let failure = if config.skip_provisioning() && !parts.sign_in().person().acts() {
+        None
+    } else {
+        parts.sign_in().ensure().await.err()
+    };
     let session = parts.session().snapshot();
     let authenticated = matches!(session.state, SessionState::AgentUser | SessionState::Delegated);
     let sponsors =
@@ -71,9 +78,13 @@ pub(crate) async fn who_am_i(parts: &Parts) -> WhoAmI {
         agent_object_id: session
             .user
             .as_ref()
-            .map(|user| user.id().to_owned())
+            .and_then(|user| matches!(user, SessionUser::Agent(_)).then(|| user.id().to_owned()))
             .or_else(|| config.agent_user_id().map(AgentUserId::to_string))
             .or_else(|| config.agent_object_id().map(str::to_owned)),
+        human_object_id: session
+            .user
+            .as_ref()
+            .and_then(|user| matches!(user, SessionUser::Human(_)).then(|| user.id().to_owned())),
         tenant_id: config.tenant_id().map_or_else(|| "not_configured".to_owned(), TenantId::to_string),
         status: if authenticated { "authenticated" } else { "not_authenticated" },
         error: failure.as_ref().map(|failure| failure.message().to_owned()),
