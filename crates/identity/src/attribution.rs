@@ -164,7 +164,8 @@ pub struct AttributionChain {
     session: Arc<Session>,
     agent_id: Option<AgentId>,
     blueprint_app_id: Option<BlueprintAppId>,
-    keystore: KeystorePolicy,
+    /// `None`: the last link is absent, as where no keyring is opened at all.
+    keystore: Option<KeystorePolicy>,
     persons: bool,
 }
 
@@ -176,7 +177,7 @@ impl AttributionChain {
             session,
             agent_id: config.agent_id().cloned(),
             blueprint_app_id: config.blueprint_app_id().cloned(),
-            keystore: config.keystore_policy().clone(),
+            keystore: (!config.needs_no_keystore()).then(|| config.keystore_policy().clone()),
             persons: config.mode() == Mode::Delegated,
         }
     }
@@ -200,10 +201,11 @@ impl AttributionChain {
         if let Some(id) = &self.blueprint_app_id {
             return Ok((id.as_str().to_owned(), Via::BlueprintAppId));
         }
-        let stored = match self.stored() {
-            Ok(id) => return Ok((id, Via::Store)),
-            Err(KeystoreError::Insecure(error)) => return Err(error.into()),
-            Err(error) => error.to_string(),
+        let stored = match self.keystore.as_ref().map(stored) {
+            None => "not asked".into(),
+            Some(Ok(id)) => return Ok((id, Via::Store)),
+            Some(Err(KeystoreError::Insecure(error))) => return Err(error.into()),
+            Some(Err(error)) => error.to_string(),
         };
         Err(Unattributed::Nobody {
             reason: format!(
@@ -212,15 +214,15 @@ impl AttributionChain {
             ),
         })
     }
+}
 
-    fn stored(&self) -> Result<String, KeystoreError> {
-        let secret = self.keystore.open()?.get(&EntryName::active_client_id())?;
-        let id = std::str::from_utf8(secret.expose()).map(str::trim).unwrap_or_default();
-        // An id, as the original wrote it. Anything else could be content, and must not reach a record.
-        match uuid::Uuid::try_parse(id) {
-            Ok(id) => Ok(id.hyphenated().to_string()),
-            Err(_) => Err(KeystoreError::NoEntry),
-        }
+fn stored(keystore: &KeystorePolicy) -> Result<String, KeystoreError> {
+    let secret = keystore.open()?.get(&EntryName::active_client_id())?;
+    let id = std::str::from_utf8(secret.expose()).map(str::trim).unwrap_or_default();
+    // An id, as the original wrote it. Anything else could be content, and must not reach a record.
+    match uuid::Uuid::try_parse(id) {
+        Ok(id) => Ok(id.hyphenated().to_string()),
+        Err(_) => Err(KeystoreError::NoEntry),
     }
 }
 
@@ -333,6 +335,20 @@ mod tests {
             let error = result.unwrap_err();
             assert_eq!(error.error_type(), "InsecureKeyringBackendError");
             assert_eq!(error.class(), ErrorClass::InsecureKeyring);
+        }
+    }
+
+    #[test]
+    fn without_a_key_of_its_own_no_keyring_is_asked_who_acts() {
+        for credential in ["workload-identity", "managed-identity"] {
+            let (chain, _) = chain(&[
+                ("ENTRABOT_BLUEPRINT_CREDENTIAL", credential),
+                // Opening this one would be an error of its own.
+                ("ENTRABOT_KEYRING_BACKEND", "keyrings.alt.file.PlaintextKeyring"),
+            ]);
+            let error = chain.attribute().unwrap_err();
+            assert!(matches!(&error, Unattributed::Nobody { .. }), "{error:?}");
+            assert!(error.to_string().ends_with("keystore: not asked"), "{error}");
         }
     }
 

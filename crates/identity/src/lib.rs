@@ -3,6 +3,8 @@
 
 mod attribution;
 mod config;
+#[cfg(feature = "federated")]
+mod federated;
 mod gate;
 mod ids;
 mod session;
@@ -24,6 +26,8 @@ pub use config::{
 #[cfg(feature = "delegated")]
 pub use delegated::{Delegated, DelegatedError, DelegatedToken, DeviceCodePrompt, SignInPrompt, SignInWay};
 pub use entrabot_keystore::{Diagnose, ErrorClass};
+#[cfg(feature = "federated")]
+pub use federated::{FederatedCredential, FederatedError};
 pub use gate::{Action, ActionGate, Admitted, GateError};
 #[cfg(feature = "tokens")]
 pub use graph::{CertificateStatus, GraphError, Preflight, Sponsor, Sponsors, SponsorsError};

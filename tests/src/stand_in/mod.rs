@@ -22,6 +22,7 @@ mod graph;
 mod http;
 mod jose;
 mod listener;
+mod metadata;
 mod pki;
 mod record;
 mod relay;
@@ -40,6 +41,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 pub use faults::{Behaviour, Effect, Fault, WorkIqFormat};
+pub use metadata::Metadata;
 pub use pki::TlsFault;
 pub use record::RecordedRequest;
 pub use work_iq::hostile::CASES as HOSTILE_CASES;

@@ -129,19 +129,7 @@ impl Home {
 
     /// Runs it to its end.
     pub(crate) fn run(&self, arguments: &[&str], input: &[u8]) -> io::Result<Finished> {
-        let mut command = self.command(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // A command that wants no input may be gone before it is written.
-            let _unread = stdin.write_all(input);
-        }
-        let output = child.wait_with_output()?;
-        Ok(Finished {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+        finished(self.command(arguments), input)
     }
 
     /// `entrabot serve` and a client that has completed the handshake; stderr goes to a file.
@@ -177,6 +165,22 @@ impl Home {
         records.retain(|record| record["action"].as_str().is_some_and(|action| action.starts_with("a365.")));
         Ok(records)
     }
+}
+
+/// Runs a command to its end.
+pub(crate) fn finished(mut command: Command, input: &[u8]) -> io::Result<Finished> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A command that wants no input may be gone before it is written.
+        let _unread = stdin.write_all(input);
+    }
+    let output = child.wait_with_output()?;
+    Ok(Finished {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
 }
 
 /// Every record below an audit directory, in order.

@@ -132,6 +132,12 @@ impl Config {
     pub fn blueprint_credential(&self) -> BlueprintCredential {
         self.credential
     }
+    /// Whether the blueprint proves itself with what the platform issues: then no keyring is opened for it, nor to say who
+    /// acts.
+    #[must_use]
+    pub fn needs_no_keystore(&self) -> bool {
+        self.credential != BlueprintCredential::Keystore
+    }
     /// `ENTRABOT_ASSERTION_ALGORITHM`: PS256 unless RS256 was set.
     #[must_use]
     pub fn assertion_algorithm(&self) -> SignatureAlgorithm {
@@ -224,6 +230,11 @@ impl Config {
     #[must_use]
     pub fn ca_bundle(&self) -> Option<&Path> {
         self.ca_bundle.as_deref()
+    }
+    /// A variable that the platform sets for the workloads on it.
+    #[cfg(feature = "federated")]
+    pub(crate) fn host_variable(&self, name: &str) -> Option<&str> {
+        self.raw.get(name)
     }
     /// Which of the two names the bundle, for an error.
     #[cfg(feature = "tokens")]

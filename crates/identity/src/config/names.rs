@@ -86,6 +86,18 @@ pub(super) const KNOWN: &[Known] = &[
     value("EFFERENT_COPY_DISABLE"),
     value("EFFERENT_COPY_SINKS"),
     value("NO_COLOR"),
+    // What a platform sets for the workloads on it.
+    value("AZURE_CLIENT_ID"),
+    value("AZURE_FEDERATED_TOKEN_FILE"),
+    value("AZURE_ACCESS_TOKEN_FILE"),
+    Known { name: "AZURE_KUBERNETES_TOKEN_PROXY", show: Show::UrlWithoutUser },
+    Known { name: "AZURE_POD_IDENTITY_AUTHORITY_HOST", show: Show::UrlWithoutUser },
+    Known { name: "IDENTITY_ENDPOINT", show: Show::UrlWithoutUser },
+    Known { name: "IDENTITY_HEADER", show: Show::Presence },
+    value("IDENTITY_SERVER_THUMBPRINT"),
+    value("IMDS_ENDPOINT"),
+    Known { name: "MSI_ENDPOINT", show: Show::UrlWithoutUser },
+    Known { name: "MSI_SECRET", show: Show::Presence },
 ];
 
 /// Not settings: where the defaults of the directories come from.

@@ -57,7 +57,8 @@ fn check(
         return Err(refuse("the id token's nonce is not the one that was sent"));
     }
     let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    if !claims.get("exp").and_then(Value::as_u64).is_some_and(|end| end.saturating_add(LEEWAY) > now) {
+    let end = claims.get("exp").and_then(Value::as_u64);
+    if end.is_none_or(|end| end.saturating_add(LEEWAY) <= now) {
         return Err(refuse("the id token has ended (or this machine's clock is wrong)"));
     }
     let tenant = text("tid").and_then(|tid| TenantId::parse(tid).ok());

@@ -49,6 +49,12 @@ impl Assertion {
         compact(&header.to_string(), claims.to_string().as_bytes(), |input| signer.sign(algorithm, input))
     }
 
+    /// One that a platform issued.
+    #[cfg(feature = "federated")]
+    pub(crate) fn issued(text: Zeroizing<String>) -> Self {
+        Self(text)
+    }
+
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }

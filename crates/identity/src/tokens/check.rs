@@ -46,7 +46,7 @@ impl TokenExchange {
         let budget = Budget::start();
         let mut reports = Vec::new();
         let started = Instant::now();
-        let assertion = match self.new_assertion().await {
+        let assertion = match self.new_assertion(budget).await {
             Ok(assertion) => assertion,
             Err(error) => {
                 reports.push(self.report(Hop::Blueprint, started, None, Err(error)));

@@ -292,6 +292,10 @@ pub enum TokenError {
         /// What is missing.
         reason: String,
     },
+    /// The platform gave no token for the blueprint.
+    #[cfg(feature = "federated")]
+    #[error(transparent)]
+    Federated(#[from] crate::FederatedError),
     /// Acts are a person's now, and this token is the agent's alone.
     #[error("a person is signed in, and this token is the agent's alone")]
     ActingForPerson,
@@ -317,6 +321,8 @@ impl Diagnose for TokenError {
         match self {
             Self::Exchange(error) => error.error_type(),
             Self::Keystore(error) => error.error_type(),
+            #[cfg(feature = "federated")]
+            Self::Federated(error) => error.error_type(),
             Self::AgentIdNotAvailable { .. } | Self::ActingForPerson => "AgentIDNotAvailable",
             Self::Signing(_) => "SigningError",
         }
@@ -325,6 +331,8 @@ impl Diagnose for TokenError {
         match self {
             Self::Exchange(error) => error.hint(),
             Self::Keystore(error) => error.hint(),
+            #[cfg(feature = "federated")]
+            Self::Federated(error) => error.hint(),
             Self::AgentIdNotAvailable { .. } => {
                 Some("run `entrabot provision`, or set what is missing (`entrabot doctor` lists it)".into())
             }
@@ -343,6 +351,8 @@ impl Diagnose for TokenError {
         match self {
             Self::Exchange(error) => error.class(),
             Self::Keystore(error) => error.class(),
+            #[cfg(feature = "federated")]
+            Self::Federated(error) => error.class(),
             Self::AgentIdNotAvailable { .. } | Self::ActingForPerson | Self::Signing(_) => {
                 ErrorClass::NotSignedIn
             }

@@ -70,12 +70,24 @@ struct Shared {
     endpoint: TokenEndpoint,
     exchange_scope: String,
     algorithm: SignatureAlgorithm,
-    signer: Arc<dyn SignerSource>,
+    proof: Proof,
     assertions: AssertionCache,
     cache: TokenCache<Key>,
 }
 
+/// What hop 1 proves the blueprint with.
+#[derive(Debug)]
+enum Proof {
+    /// An assertion signed with the blueprint's key.
+    Key(Arc<dyn SignerSource>),
+    /// A token that the platform issued.
+    #[cfg(feature = "federated")]
+    Federated(crate::FederatedCredential),
+}
+
 impl TokenExchange {
+    /// The blueprint proves itself with its key.
+    ///
     /// # Errors
     /// [`TokenError::AgentIdNotAvailable`] naming every missing setting.
     pub fn from_config(
@@ -83,6 +95,23 @@ impl TokenExchange {
         signer: Arc<dyn SignerSource>,
         egress: &Egress,
     ) -> Result<Self, TokenError> {
+        Self::proven_by(config, Proof::Key(signer), egress)
+    }
+
+    /// The blueprint proves itself with what the platform issues. No keyring is opened.
+    ///
+    /// # Errors
+    /// As [`TokenExchange::from_config`].
+    #[cfg(feature = "federated")]
+    pub fn federated(
+        config: &Config,
+        credential: crate::FederatedCredential,
+        egress: &Egress,
+    ) -> Result<Self, TokenError> {
+        Self::proven_by(config, Proof::Federated(credential), egress)
+    }
+
+    fn proven_by(config: &Config, proof: Proof, egress: &Egress) -> Result<Self, TokenError> {
         let (Some(tenant), Some(blueprint), Some(agent), Some(user)) =
             (config.tenant_id(), config.blueprint_app_id(), config.agent_id(), config.agent_user_id())
         else {
@@ -98,7 +127,7 @@ impl TokenExchange {
             endpoint: TokenEndpoint::new(Arc::new(Http::new(egress)), config.authority_base()),
             exchange_scope: format!("{}/.default", config.cloud().exchange_audience()),
             algorithm: config.assertion_algorithm(),
-            signer,
+            proof,
             assertions: AssertionCache::default(),
             cache: TokenCache::new(CACHED),
         };
@@ -183,25 +212,32 @@ impl TokenExchange {
         }
     }
 
-    async fn assertion(&self) -> Result<Arc<Assertion>, TokenError> {
+    #[cfg_attr(
+        not(feature = "federated"),
+        expect(unused_variables, reason = "a signature is a matter of milliseconds")
+    )]
+    async fn assertion(&self, budget: Budget) -> Result<Arc<Assertion>, TokenError> {
+        match &self.shared.proof {
+            Proof::Key(signer) => self.signed(signer).await,
+            // Read or asked for each time: what is kept of it is the credential's own business.
+            #[cfg(feature = "federated")]
+            Proof::Federated(credential) => Ok(Arc::new(credential.assertion(budget).await?)),
+        }
+    }
+
+    async fn signed(&self, signer: &Arc<dyn SignerSource>) -> Result<Arc<Assertion>, TokenError> {
         let audience = self.shared.endpoint.url(&self.app.tenant);
         let issuer = self.app.blueprint.as_str();
         if let Some(assertion) = self.shared.assertions.get(&audience, issuer) {
             return Ok(assertion);
         }
-        let (shared, issuer_text, audience_text) =
-            (Arc::clone(&self.shared), issuer.to_owned(), audience.clone());
+        let (signer, algorithm) = (Arc::clone(signer), self.shared.algorithm);
+        let (issuer_text, audience_text) = (issuer.to_owned(), audience.clone());
         // The keyring may take its time, and a signature is half a millisecond of work.
         let signed = tokio::task::spawn_blocking(move || {
-            let signer = shared.signer.signer()?;
+            let signer = signer.signer()?;
             let now = std::time::SystemTime::now();
-            Ok::<_, TokenError>(Assertion::sign(
-                &*signer,
-                shared.algorithm,
-                &audience_text,
-                &issuer_text,
-                now,
-            )?)
+            Ok::<_, TokenError>(Assertion::sign(&*signer, algorithm, &audience_text, &issuer_text, now)?)
         });
         let assertion = Arc::new(signed.await.map_err(|_| aborted())??);
         self.shared.assertions.keep(&audience, issuer, &assertion);
@@ -209,16 +245,38 @@ impl TokenExchange {
     }
 
     async fn hop1(&self, budget: Budget) -> Result<TokenResponse, TokenError> {
-        let assertion = self.assertion().await?;
-        let result = self
-            .shared
-            .endpoint
-            .post(Hop::Blueprint, &self.app.tenant, &self.hop1_form(&assertion), budget)
-            .await;
-        result.map_err(|error| {
-            self.shared.assertions.forget();
-            error.into()
-        })
+        let assertion = self.assertion(budget).await?;
+        let error = match self.post_hop1(&assertion, budget).await {
+            Ok(response) => return Ok(response),
+            Err(error) => error,
+        };
+        self.forget_assertion().await;
+        // The platform may have renewed it while ours was under way (AADSTS700024: outside of its time).
+        if error.aadsts() == Some(700_024) && !matches!(self.shared.proof, Proof::Key(_)) {
+            let renewed = self.assertion(budget).await?;
+            if renewed.expose() != assertion.expose() {
+                return Ok(self.post_hop1(&renewed, budget).await?);
+            }
+        }
+        Err(error.into())
+    }
+
+    async fn post_hop1(
+        &self,
+        assertion: &Assertion,
+        budget: Budget,
+    ) -> Result<TokenResponse, TokenExchangeError> {
+        let form = self.hop1_form(assertion);
+        self.shared.endpoint.post(Hop::Blueprint, &self.app.tenant, &form, budget).await
+    }
+
+    /// After a refusal the next one is made, or asked for, anew.
+    async fn forget_assertion(&self) {
+        self.shared.assertions.forget();
+        #[cfg(feature = "federated")]
+        if let Proof::Federated(credential) = &self.shared.proof {
+            credential.forget().await;
+        }
     }
 
     pub(super) fn hop1_form<'a>(&'a self, assertion: &'a Assertion) -> [(&'static str, &'a str); 6] {
@@ -287,9 +345,9 @@ impl TokenExchange {
         &self.shared.exchange_scope
     }
     /// A new assertion, whatever is kept.
-    pub(super) async fn new_assertion(&self) -> Result<Arc<Assertion>, TokenError> {
-        self.shared.assertions.forget();
-        self.assertion().await
+    pub(super) async fn new_assertion(&self, budget: Budget) -> Result<Arc<Assertion>, TokenError> {
+        self.forget_assertion().await;
+        self.assertion(budget).await
     }
 }
 

@@ -12,6 +12,9 @@ use zeroize::Zeroizing;
 use super::{Egress, TlsFault};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// This host answers at once, or has no such endpoint.
+#[cfg(feature = "federated")]
+const CONNECT_TIMEOUT_HERE: Duration = Duration::from_secs(2);
 
 /// The verbs we use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,9 @@ pub(crate) struct Request<'a> {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) retry_after: Option<Duration>,
+    /// `WWW-Authenticate`.
+    #[cfg(feature = "federated")]
+    pub(crate) challenge: Option<String>,
     /// The server's clock.
     pub(crate) date: Option<SystemTime>,
     pub(crate) body: Zeroizing<Vec<u8>>,
@@ -67,23 +73,39 @@ pub(crate) enum HttpError {
 
 /// A pooled client, built at its first request.
 pub(crate) struct Http {
-    egress: Egress,
+    way: Way,
     client: OnceLock<Result<reqwest::Client, HttpError>>,
+}
+
+/// Where a client's requests may go.
+#[derive(Debug)]
+enum Way {
+    /// Out, over TLS, as the settings say.
+    Out(Egress),
+    /// To an endpoint of this host, which speaks plain HTTP. Never through a proxy.
+    #[cfg(feature = "federated")]
+    ThisHost,
 }
 
 impl fmt::Debug for Http {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Http").field("egress", &self.egress).finish_non_exhaustive()
+        f.debug_struct("Http").field("way", &self.way).finish_non_exhaustive()
     }
 }
 
 impl Http {
     pub(crate) fn new(egress: &Egress) -> Self {
-        Self { egress: egress.clone(), client: OnceLock::new() }
+        Self { way: Way::Out(egress.clone()), client: OnceLock::new() }
+    }
+
+    /// For the identity endpoint of the host that we run on, and nothing else.
+    #[cfg(feature = "federated")]
+    pub(crate) fn of_this_host() -> Self {
+        Self { way: Way::ThisHost, client: OnceLock::new() }
     }
 
     pub(crate) async fn send(&self, request: Request<'_>) -> Result<Answer, HttpError> {
-        let client = match self.client.get_or_init(|| build(&self.egress)) {
+        let client = match self.client.get_or_init(|| build(&self.way)) {
             Ok(client) => client,
             Err(error) => return Err(*error),
         };
@@ -123,17 +145,32 @@ impl AsRef<[u8]> for Wiped {
     }
 }
 
-fn build(egress: &Egress) -> Result<reqwest::Client, HttpError> {
-    let mut builder = reqwest::Client::builder()
+fn build(way: &Way) -> Result<reqwest::Client, HttpError> {
+    let builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .referer(false)
-        .https_only(true)
         .http1_only()
         .tcp_nodelay(true)
         .tls_version_min(reqwest::tls::Version::TLS_1_2)
-        .connect_timeout(CONNECT_TIMEOUT)
         .user_agent(concat!("entrabot/", env!("CARGO_PKG_VERSION")));
+    let builder = match way {
+        Way::Out(egress) => out(builder, egress)?,
+        // Without roots: it needs none, and a small image may have none.
+        #[cfg(feature = "federated")]
+        Way::ThisHost => builder
+            .connect_timeout(CONNECT_TIMEOUT_HERE)
+            .tls_certs_only(std::iter::empty::<reqwest::Certificate>()),
+    };
+    builder.build().map_err(|_| {
+        HttpError::Setup(
+            "the system's trusted roots cannot be read; install ca-certificates or set ENTRABOT_CA_BUNDLE",
+        )
+    })
+}
+
+fn out(builder: reqwest::ClientBuilder, egress: &Egress) -> Result<reqwest::ClientBuilder, HttpError> {
+    let mut builder = builder.https_only(true).connect_timeout(CONNECT_TIMEOUT);
     if let Some(pem) = egress.additional_roots_pem() {
         let roots = reqwest::Certificate::from_pem_bundle(pem)
             .map_err(|_| HttpError::Setup("ENTRABOT_CA_BUNDLE holds no usable certificate"))?;
@@ -145,11 +182,7 @@ fn build(egress: &Egress) -> Result<reqwest::Client, HttpError> {
             .no_proxy(reqwest::NoProxy::from_string("localhost,127.0.0.0/8,::1,169.254.169.254"));
         builder = builder.proxy(proxy);
     }
-    builder.build().map_err(|_| {
-        HttpError::Setup(
-            "the system's trusted roots cannot be read; install ca-certificates or set ENTRABOT_CA_BUNDLE",
-        )
-    })
+    Ok(builder)
 }
 
 fn headers(request: &Request<'_>) -> Result<HeaderMap, HttpError> {
@@ -170,6 +203,8 @@ fn headers(request: &Request<'_>) -> Result<HeaderMap, HttpError> {
 async fn receive(request: reqwest::RequestBuilder, max_body: usize) -> Result<Answer, HttpError> {
     let mut response = request.send().await.map_err(|error| classify(&error))?;
     let retry_after = response.headers().get(header::RETRY_AFTER).and_then(text).and_then(retry_after);
+    #[cfg(feature = "federated")]
+    let challenge = response.headers().get(header::WWW_AUTHENTICATE).and_then(text).map(str::to_owned);
     let date = response
         .headers()
         .get(header::DATE)
@@ -182,7 +217,14 @@ async fn receive(request: reqwest::RequestBuilder, max_body: usize) -> Result<An
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Answer { status: response.status().as_u16(), retry_after, date, body })
+    Ok(Answer {
+        status: response.status().as_u16(),
+        retry_after,
+        #[cfg(feature = "federated")]
+        challenge,
+        date,
+        body,
+    })
 }
 
 fn text(value: &HeaderValue) -> Option<&str> {

@@ -33,7 +33,7 @@ pub(crate) use exchange::ASSERTION_TYPE;
 pub use exchange::{AgentIdentity, TokenExchange};
 pub(crate) use post::{Budget, TokenEndpoint};
 pub use resource::{ClaimsChallenge, Resource};
-#[cfg(feature = "delegated")]
+#[cfg(any(feature = "delegated", feature = "federated"))]
 pub(crate) use response::is_code;
 pub use response::{TokenResponse, parse_token_response};
 pub use signer::{KeystoreSigner, SignerSource};

@@ -32,7 +32,7 @@ impl Budget {
     pub(crate) fn deadline(self) -> Instant {
         self.deadline
     }
-    fn left(self) -> Duration {
+    pub(crate) fn left(self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
 }

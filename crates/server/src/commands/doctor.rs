@@ -4,7 +4,7 @@
 mod surroundings;
 
 use entrabot_a365::Servers;
-use entrabot_identity::{Config, Diagnose, Preflight};
+use entrabot_identity::{AuditSigning, Config, Diagnose, FederatedCredential, Mode, Preflight};
 use entrabot_keystore::leak_scan::{self, LeakStorage};
 use entrabot_keystore::{EntryName, ErrorClass, Finding, Keystore, KeystoreError, Surroundings};
 use serde::Serialize;
@@ -97,7 +97,16 @@ fn print(checks: &[Check]) -> Result<(), Failure> {
 
 fn look(config: Config, findings: &mut Findings) -> Result<(), Failure> {
     findings.checks.push(settings(&config));
-    let keystore = keyring(config.keystore_policy(), findings);
+    let keystore = if opens_no_keyring(&config) {
+        findings.keystore.insert("verdict".into(), "not opened".into());
+        let detail =
+            "not opened: the blueprint's credential is the platform's, and the audit's key is not in it";
+        findings.checks.push(Check::skip("keyring", detail, "nothing to do"));
+        None
+    } else {
+        keyring(config.keystore_policy(), findings)
+    };
+    findings.checks.push(audit_signing(&config));
     findings.checks.push(audit_directory(&config));
     findings.checks.push(surroundings::audit_chain(&config));
     findings.checks.push(surroundings::disk_space(&config));
@@ -132,6 +141,37 @@ fn settings(config: &Config) -> Check {
         );
     }
     Check::pass("settings", format!("sound; cloud {}", config.cloud()))
+}
+
+/// Neither the blueprint nor the audit has a key in one, and no person's sign-in lies in it.
+fn opens_no_keyring(config: &Config) -> bool {
+    config.needs_no_keystore()
+        && *config.audit_signing() != AuditSigning::Keystore
+        && config.mode() != Mode::Delegated
+        && !config.allows_delegated_fallback()
+}
+
+fn audit_signing(config: &Config) -> Check {
+    const NAME: &str = "audit signing";
+    match config.audit_signing() {
+        AuditSigning::Keystore if config.needs_no_keystore() => Check::new(
+            NAME,
+            Status::Warn,
+            "checkpoints are signed with a key in the keyring, and nothing else here needs one",
+            Some("set ENTRABOT_AUDIT_SIGNING to file:PATH (a mounted secret), or to off"),
+        ),
+        AuditSigning::Keystore => Check::pass(NAME, "with the key in the keyring"),
+        AuditSigning::File(path) => Check::pass(NAME, format!("with the key in {}", path.display())),
+        AuditSigning::Off => Check::new(
+            NAME,
+            Status::Warn,
+            "off: the chain alone, without signed checkpoints",
+            Some("set ENTRABOT_AUDIT_SIGNING to file:PATH, or to keystore"),
+        ),
+        _ => {
+            Check::skip(NAME, "set to something that this version does not know", "see entrabot config show")
+        }
+    }
 }
 
 /// Guard and probe.
@@ -282,6 +322,13 @@ fn manifest(config: &Config) -> Check {
 
 fn blueprint_key(config: &Config, keystore: Option<&Keystore>) -> Check {
     const NAME: &str = "blueprint key";
+    match FederatedCredential::from_config(config) {
+        Ok(None) => {}
+        Ok(Some(credential)) => {
+            return Check::pass(NAME, format!("none of its own: {}", credential.describe()));
+        }
+        Err(error) => return Check::failed(NAME, &error.into()),
+    }
     if config.blueprint_app_id().is_none() {
         return Check::skip(NAME, "no blueprint is configured", "run entrabot provision");
     }
@@ -391,6 +438,9 @@ async fn upn(config: &Config, preflight: &Preflight) -> Check {
 /// Whether the blueprint holds the certificate that is configured, and for how long.
 async fn certificate(config: &Config, preflight: &Preflight) -> Check {
     const NAME: &str = "certificate";
+    if config.needs_no_keystore() {
+        return Check::skip(NAME, "the blueprint proves itself without one", "nothing to do");
+    }
     let validity = match Validity::ask(config, preflight).await {
         Ok(validity) => validity,
         Err(failure) => return Check::new(NAME, Status::Warn, failure.to_string(), failure.hint()),

@@ -41,7 +41,11 @@ pub(crate) fn authenticate(cloud: &Cloud, world: &mut World, form: &Form) -> Res
     let jws = Jws::parse(assertion)
         .ok_or_else(|| EntraError::request(50_027, "JWT token is invalid or malformed."))?;
     if let Some(app) = world.directory.by_app_id(Kind::Application, client_id).cloned() {
-        certificate_assertion(cloud, world, &app, assertion, &jws)?;
+        if jws.claims["iss"].as_str().is_some_and(|issuer| issuer.contains("://")) {
+            federated_assertion(cloud, world, &app, assertion)?;
+        } else {
+            certificate_assertion(cloud, world, &app, assertion, &jws)?;
+        }
         let principal = world.directory.by_app_id(Kind::ServicePrincipal, client_id);
         let Some(principal) = principal else {
             let text = format!(
@@ -133,6 +137,35 @@ fn certificate_assertion(
         return Err(EntraError::client(700_021, text));
     }
     remember(world, app_id, claims, text)
+}
+
+/// Checks a token of a platform against the app's federated identity credentials. Issuer, audience and subject are
+/// compared case by case, letter by letter.
+fn federated_assertion(cloud: &Cloud, world: &World, app: &Entry, text: &str) -> Result<(), EntraError> {
+    let no_match = |number, what: &str| {
+        let text = format!("No matching federated identity record found for presented assertion {what}.");
+        Err(EntraError::client(number, &text))
+    };
+    // All platforms here sign with one key.
+    let Some(claims) = cloud.signer.verify(text) else {
+        return Err(EntraError::client(700_027, "The assertion failed signature validation."));
+    };
+    let now = chrono::Utc::now().timestamp();
+    if seconds(claims.get("exp")).is_none_or(|expiry| now > expiry) {
+        return Err(EntraError::client(700_024, "Client assertion is not within its valid time range."));
+    }
+    let of_app = world.sts.federated.iter().filter(|known| known.app_id == app.text("appId"));
+    let of_issuer: Vec<_> = of_app.filter(|known| claims["iss"] == known.issuer.as_str()).collect();
+    if of_issuer.is_empty() {
+        return no_match(700_211, "issuer");
+    }
+    if claims["aud"] != "api://AzureADTokenExchange" {
+        return no_match(700_212, "audience");
+    }
+    if !of_issuer.iter().any(|known| claims["sub"] == known.subject.as_str()) {
+        return no_match(700_213, "subject");
+    }
+    Ok(())
 }
 
 /// A `jti` belongs to one assertion. The same assertion may come again while it lives (clients do

@@ -4,7 +4,7 @@ mod assertion;
 mod delegated;
 mod error;
 mod grants;
-mod tokens;
+pub(crate) mod tokens;
 
 use std::collections::HashMap;
 
@@ -25,6 +25,8 @@ pub(crate) struct StsState {
     codes: HashMap<String, delegated::Code>,
     devices: HashMap<String, delegated::Device>,
     refresh: HashMap<String, delegated::Refresh>,
+    /// Federated identity credentials of apps.
+    pub(crate) federated: Vec<super::metadata::Federated>,
 }
 
 /// The form of a token request, each field once.
