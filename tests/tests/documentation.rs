@@ -33,6 +33,9 @@ fn error_types() -> BTreeSet<String> {
         let text = text.split("#[cfg(test)]").next().unwrap_or_default();
         for body in text.split("fn error_type(").skip(1) {
             let body = body.split("\n    }").next().unwrap_or_default();
+            // An attribute's text is no name: `#[cfg(feature = "...")]`.
+            let code: Vec<_> = body.lines().filter(|line| !line.trim_start().starts_with("#[")).collect();
+            let body = code.join("\n");
             types.extend(body.split('"').skip(1).step_by(2).map(str::to_owned));
         }
     }

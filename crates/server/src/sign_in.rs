@@ -1,5 +1,5 @@
-//! The sign-in of the agent, or of a person where acts are a person's: beside the MCP handshake, once, for Microsoft Graph. Afterwards every token for a call goes
-//! through here, so that the session always says what is true.
+//! The sign-in of the agent, or of a person where acts are a person's: beside the MCP handshake, once. Afterwards every
+//! token for a call goes through here, so that the session always says what is true.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
