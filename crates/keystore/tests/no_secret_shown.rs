@@ -8,13 +8,14 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
-use common::{entry, keyring, open, secret, surroundings};
+use common::{entry, keyring, open, secret, signal, surroundings};
 use entrabot_keystore::private_keyring::Mode;
 use entrabot_keystore::{
-    Allowlist, Candidate, CertificateThumbprint, Diagnose, GuardedStore, KeystorePolicy, PemSigner,
-    SecretBytes, leak_scan,
+    Allowlist, Candidate, CertificateThumbprint, Diagnose, EntryName, GuardedStore, KeystorePolicy,
+    PemSigner, SecretBytes, SignatureAlgorithm, Signer as _, leak_scan,
 };
 use keyring_core::api::CredentialStoreApi as _;
+use rustix::process::Signal;
 
 const PLANTED: &str = "planted-7f3a9c";
 
@@ -23,11 +24,12 @@ const PLANTED: &str = "planted-7f3a9c";
 struct Shown(String);
 
 impl Shown {
-    fn value(&mut self, value: &dyn std::fmt::Debug) {
-        write!(self.0, "{value:?} {value:#?}").unwrap();
+    fn value<T: std::fmt::Debug>(&mut self, value: &T) {
+        write!(self.0, "{} {value:?} {value:#?}", std::any::type_name::<T>()).unwrap();
     }
 
-    fn error(&mut self, error: &(impl Diagnose + 'static)) {
+    fn error<T: Diagnose + 'static>(&mut self, error: &T) {
+        self.0.push_str(std::any::type_name::<T>());
         let mut cause: Option<&dyn Error> = Some(error);
         while let Some(error) = cause {
             write!(self.0, "{error} {error:?} {error:#?}").unwrap();
@@ -46,7 +48,9 @@ fn no_public_type_and_no_error_shows_a_secret() {
     shown.error(&PemSigner::from_pkcs8_pem(&planted(), thumbprint.clone()).unwrap_err());
     shown.value(&thumbprint);
     let key = throw_away_key();
-    shown.value(&PemSigner::from_pkcs8_pem(&key, thumbprint).unwrap());
+    let signer = PemSigner::from_pkcs8_pem(&key, thumbprint).unwrap();
+    shown.value(&signer);
+    shown.error(&signer.sign(SignatureAlgorithm::Ps256, PLANTED.as_bytes()).unwrap_err());
     let body: String = String::from_utf8_lossy(key.expose()).lines().nth(1).unwrap().to_owned();
 
     let keyring = Arc::new(Mutex::new(keyring(Mode::Encrypted)));
@@ -57,10 +61,20 @@ fn no_public_type_and_no_error_shows_a_secret() {
     let keystore = candidate.validate(&Allowlist::default()).unwrap();
     keystore.put(&entry("a"), &planted()).unwrap();
     shown.value(&keystore);
+    shown.value(&keystore.backend());
+    shown.value(&keystore.finding().verdict());
+    shown.value(&keystore.finding().at_rest());
+    shown.value(&SignatureAlgorithm::Ps256);
+    shown.value(&keystore.get(&entry("absent")).unwrap_err().class());
     shown.value(&keystore.get(&entry("a")).unwrap());
     shown.value(&keystore.list("entrabot-test").unwrap());
-    shown.value(&keystore.sanity_probe().unwrap());
+    let report = keystore.sanity_probe().unwrap();
+    shown.value(&report);
+    shown.value(&report.timings());
+    shown.value(&around);
     shown.value(&Allowlist::default());
+    shown.value(&Allowlist::with("*").unwrap_err());
+    shown.error(&EntryName::new("a\0b", PLANTED).unwrap_err());
     shown.value(&KeystorePolicy::default());
 
     let store = GuardedStore::new(KeystorePolicy::default().in_surroundings(around.clone()));
@@ -78,6 +92,9 @@ fn no_public_type_and_no_error_shows_a_secret() {
     // Every kind of failure, with the secret in hand.
     let large = secret([PLANTED.as_bytes(), &[b'x'; 70_000]].concat());
     shown.error(&keystore.put(&entry("a"), &large).unwrap_err());
+    signal(&keyring.lock().unwrap(), Signal::STOP);
+    shown.error(&keystore.put(&entry("a"), &planted()).unwrap_err());
+    signal(&keyring.lock().unwrap(), Signal::CONT);
     shown.error(&keystore.get(&entry("absent")).unwrap_err());
     let (killer, once) = (Arc::clone(&keyring), Mutex::new(true));
     keystore.between_guard_and_act(move || {
@@ -87,18 +104,37 @@ fn no_public_type_and_no_error_shows_a_secret() {
     });
     shown.error(&keystore.put(&entry("a"), &planted()).unwrap_err());
     shown.error(&keystore.put(&entry("a"), &planted()).unwrap_err());
-    shown.error(&keystore.sanity_probe().unwrap_err());
+    let fault = keystore.sanity_probe().unwrap_err();
+    shown.value(fault.fault());
+    shown.error(&fault);
     keyring.lock().unwrap().restart_provider().unwrap();
     keyring.lock().unwrap().lock().unwrap();
     shown.error(&keystore.put(&entry("a"), &planted()).unwrap_err());
     let refused = KeystorePolicy::from_settings(Some("mock"), None).in_surroundings(around);
     shown.error(&refused.open().unwrap_err());
 
+    for name in public_types() {
+        assert!(shown.0.contains(&name), "{name} was not shown");
+    }
     assert!(shown.0.contains("InsecureKeyringBackendError") && shown.0.contains("KeyringLockedError"));
     assert!(shown.0.contains("rotate the blueprint key now"));
     for planted in [PLANTED.to_owned(), format!("{:?}", PLANTED.as_bytes()).replace(['[', ']'], ""), body] {
         assert!(!shown.0.contains(&planted), "{planted} is shown");
     }
+}
+
+/// The types of the crate's public interface, as its root exports them.
+fn public_types() -> Vec<String> {
+    // Two traits, and two errors that take a provider which breaks the protocol or holds duplicates: neither has a place
+    // for a value.
+    let others = ["Diagnose", "Signer", "AmbiguousEntry", "ProviderFault"];
+    let root = include_str!("../src/lib.rs");
+    let exports = root.split("pub use ").skip(1).filter_map(|rest| rest.split(';').next());
+    let words = exports.flat_map(|export| export.split(|c: char| !c.is_alphanumeric()));
+    let types = words.filter(|word| word.starts_with(char::is_uppercase) && !others.contains(word));
+    let types: Vec<_> = types.map(str::to_owned).collect();
+    assert!(types.len() > 20, "{types:?}");
+    types
 }
 
 #[test]
