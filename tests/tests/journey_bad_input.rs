@@ -118,6 +118,23 @@ fn a_certificate_that_proves_nothing_ends_it_before_a_byte_is_sent() -> io::Resu
 }
 
 #[test]
+fn a_proxy_of_the_environment_sees_no_request() -> io::Result<()> {
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0")?;
+    proxy.set_nonblocking(true)?;
+    let mut home = Home::ready(Options::default())?;
+    for name in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+        home.set(name, format!("http://{}", proxy.local_addr()?));
+    }
+    // Entra, Graph and Work IQ.
+    home.run(&["token", "check", "--json"], &[])?.assert_code(0);
+    home.run(&["whoami", "--json"], &[])?.assert_code(0);
+    home.run(&["tools", "mcp_WordServer", "--json"], &[])?.assert_code(0);
+    let asked = proxy.accept().map(|(_, from)| from);
+    assert_eq!(asked.map_err(|error| error.kind()), Err(io::ErrorKind::WouldBlock));
+    Ok(())
+}
+
+#[test]
 fn a_missing_setting_is_named_and_the_server_answers() -> io::Result<()> {
     let mut home = Home::ready(Options::default())?;
     home.unset("ENTRABOT_AGENT_USER_ID");
