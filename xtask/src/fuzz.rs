@@ -1,9 +1,13 @@
 //! `cargo xtask fuzz`: each fuzz target for a bounded time, from its committed seeds.
+//!
+//! cargo-fuzz asks the compiler for instrumentation that only a nightly one gives. The pinned compiler gives it too where
+//! `RUSTC_BOOTSTRAP=1` says so, for this one child process: no second toolchain is needed, and what is fuzzed is what
+//! is shipped.
 
 use std::process::Command;
 
 use crate::Failure;
-use crate::build::{has_subcommand, root};
+use crate::build::{self, cargo, has_subcommand, root};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -16,14 +20,9 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     if !has_subcommand("fuzz") {
-        return Err(
-            "cargo-fuzz is not installed: cargo install cargo-fuzz (it needs a nightly toolchain)".into()
-        );
+        return Err("cargo-fuzz is not installed: cargo install cargo-fuzz --locked".into());
     }
-    let listed = nightly_fuzz().arg("list").output()?;
-    if !listed.status.success() {
-        return Err("no nightly toolchain: rustup toolchain install nightly".into());
-    }
+    let listed = cargo_fuzz().arg("list").output()?;
     let listed = String::from_utf8(listed.stdout)?;
     let wanted = |name: &&str| options.target.as_deref().is_none_or(|only| only == *name);
     let mut ran = 0;
@@ -31,14 +30,12 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         let corpus = format!("fuzz/corpus/{target}");
         std::fs::create_dir_all(root().join(&corpus))?;
         let seeds = format!("fuzz/seeds/{target}");
-        let status = nightly_fuzz()
-            .args(["run", target, &corpus])
-            .args(root().join(&seeds).is_dir().then_some(seeds))
-            .args(["--", &format!("-max_total_time={}", options.seconds)])
-            .status()?;
-        if !status.success() {
-            return Err(format!("fuzz target {target}: {status}").into());
-        }
+        build::run(
+            cargo_fuzz()
+                .args(["run", target, &corpus])
+                .args(root().join(&seeds).is_dir().then_some(seeds))
+                .args(["--", &format!("-max_total_time={}", options.seconds)]),
+        )?;
         ran += 1;
     }
     if ran == 0 {
@@ -47,9 +44,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Through rustup: the cargo that runs this program is of the pinned toolchain.
-fn nightly_fuzz() -> Command {
-    let mut command = Command::new("rustup");
-    command.args(["run", "nightly", "cargo", "fuzz"]).current_dir(root());
+fn cargo_fuzz() -> Command {
+    let mut command = cargo();
+    command.arg("fuzz").env("RUSTC_BOOTSTRAP", "1");
     command
 }

@@ -40,7 +40,7 @@ enum Command {
     StandIn(stand_in::Options),
     /// Measure a crate beside its peers
     Bench(bench::Options),
-    /// Run the fuzz targets (needs a nightly toolchain and cargo-fuzz)
+    /// Run the fuzz targets (needs cargo-fuzz: cargo install cargo-fuzz --locked)
     Fuzz(fuzz::Options),
     /// Run the official MCP conformance suite (from npm) on the server and the client
     Conformance,
