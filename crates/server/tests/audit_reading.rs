@@ -1,4 +1,5 @@
 //! What an auditor takes away: the page, and the log in other formats.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
@@ -19,6 +20,16 @@ fn home_with_a_log() -> Home {
     home
 }
 
+/// Changes a record of that log.
+fn tamper(home: &Home) {
+    let day = fs::read_dir(home.path("audit"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
+        .unwrap();
+    fs::write(&day, fs::read_to_string(&day).unwrap().replacen("a thing", "b thing", 1)).unwrap();
+}
+
 #[test]
 fn the_report_is_a_private_page_that_tells_of_its_checkpoint() {
     let home = home_with_a_log();
@@ -37,12 +48,7 @@ fn the_report_is_a_private_page_that_tells_of_its_checkpoint() {
 #[test]
 fn the_report_of_a_log_that_is_not_intact_is_made_and_exits_with_1() {
     let home = home_with_a_log();
-    let day = fs::read_dir(home.path("audit"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
-        .unwrap();
-    fs::write(&day, fs::read_to_string(&day).unwrap().replacen("a thing", "b thing", 1)).unwrap();
+    tamper(&home);
     let finished = home.run(&["audit", "report", "--html", "report.html"]).expect(1);
     assert!(finished.stderr.contains("not intact"), "{finished:?}");
     assert!(fs::read_to_string(home.path("report.html")).unwrap().contains("The log is not intact"));
@@ -123,12 +129,7 @@ fn the_doctor_tells_of_a_broken_chain_and_of_the_room_left() {
     assert!(check(&sound, "audit chain")["detail"].as_str().unwrap().contains("anchored"), "{sound}");
     assert_ne!(check(&sound, "disk space")["status"], "skip", "{sound}");
     assert_eq!(check(&sound, "other instances")["status"], "pass", "{sound}");
-    let day = fs::read_dir(home.path("audit"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
-        .unwrap();
-    fs::write(&day, fs::read_to_string(&day).unwrap().replacen("a thing", "b thing", 1)).unwrap();
+    tamper(&home);
     let broken = look();
     assert_eq!(check(&broken, "audit chain")["status"], "fail", "{broken}");
 }
