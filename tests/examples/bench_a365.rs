@@ -39,36 +39,26 @@ async fn main() {
     door.read(&url).await.expect("warm");
     let request = door.work_iq().pop().expect("the call just made");
 
-    let mut through_door = Vec::with_capacity(ROUNDS);
-    for _ in 0..ROUNDS {
-        let started = Instant::now();
-        door.read(&url).await.expect("an answer");
-        through_door.push(started.elapsed());
-    }
-
     let mut bare = Bare::new(&door, &request).await;
-    let mut by_reqwest = Vec::with_capacity(ROUNDS);
-    for _ in 0..ROUNDS {
-        let started = Instant::now();
-        bare.exchange().await;
-        by_reqwest.push(started.elapsed());
-    }
-
     let peer = Peer::connect(&door).await;
     let arguments = json!({"url": url}).as_object().expect("an object").clone();
-    let mut by_rmcp = Vec::with_capacity(ROUNDS);
-    for _ in 0..ROUNDS {
-        let started = Instant::now();
-        peer.call("GetDocumentContent", arguments.clone()).await.expect("an answer");
-        by_rmcp.push(started.elapsed());
-    }
+    let audit = Arc::new(AuditAlone::open(&door));
 
-    let audit = tokio::task::spawn_blocking({
-        let door = Arc::clone(&door);
-        move || audit_alone(&door)
-    })
-    .await
-    .expect("no panic");
+    let [mut through_door, mut by_reqwest, mut by_rmcp, mut on_record] =
+        std::array::from_fn(|_| Vec::with_capacity(ROUNDS));
+    // In turn, so that whatever else the machine does falls on all of them alike.
+    for _ in 0..ROUNDS {
+        through_door.push(timed(async { drop(door.read(&url).await.expect("an answer")) }).await);
+        by_reqwest.push(timed(bare.exchange()).await);
+        by_rmcp.push(
+            timed(async {
+                drop(peer.call("GetDocumentContent", arguments.clone()).await.expect("an answer"))
+            })
+            .await,
+        );
+        let audit = Arc::clone(&audit);
+        on_record.push(tokio::task::spawn_blocking(move || audit.round()).await.expect("no panic"));
+    }
 
     let started = Instant::now();
     let calls: Vec<_> = (0..PARALLEL)
@@ -83,7 +73,7 @@ async fn main() {
     let parallel = started.elapsed();
 
     let (door_p50, bare_p50, audit_p50) =
-        (percentile(&mut through_door, 50), percentile(&mut by_reqwest, 50), audit);
+        (percentile(&mut through_door, 50), percentile(&mut by_reqwest, 50), percentile(&mut on_record, 50));
     let overhead = door_p50.saturating_sub(bare_p50).saturating_sub(audit_p50);
     let figures = json!({
         "rounds": ROUNDS,
@@ -104,20 +94,31 @@ async fn main() {
     println!("{figures:#}");
 }
 
-/// Pending and outcome of a call that does nothing.
-fn audit_alone(door: &Door) -> Duration {
-    let directory = door.directory().join("audit-alone");
-    let config = config(&door.cloud, &directory, Vec::new());
-    let who = Arc::new(AttributionChain::new(&config, Arc::new(Session::new())));
-    let log = AuditLog::open(AuditOptions::new(config.audit_dir(), config.data_dir()), who).expect("a log");
-    let mut times = Vec::with_capacity(ROUNDS);
-    for _ in 0..ROUNDS {
-        let started = Instant::now();
-        let permit = log.permit(Nothing).expect("on record");
-        permit.finish(Ok::<(), ()>(())).into_result().expect("settled");
-        times.push(started.elapsed());
+async fn timed(work: impl Future<Output = ()>) -> Duration {
+    let started = Instant::now();
+    work.await;
+    started.elapsed()
+}
+
+/// A log of its own, on the disk of the door's.
+struct AuditAlone(AuditLog);
+
+impl AuditAlone {
+    fn open(door: &Door) -> Self {
+        let directory = door.directory().join("audit-alone");
+        let config = config(&door.cloud, &directory, Vec::new());
+        let who = Arc::new(AttributionChain::new(&config, Arc::new(Session::new())));
+        let options = AuditOptions::new(config.audit_dir(), config.data_dir());
+        Self(AuditLog::open(options, who).expect("a log"))
     }
-    percentile(&mut times, 50)
+
+    /// Pending and outcome of a call that does nothing.
+    fn round(&self) -> Duration {
+        let started = Instant::now();
+        let permit = self.0.permit(Nothing).expect("on record");
+        permit.finish(Ok::<(), ()>(())).into_result().expect("settled");
+        started.elapsed()
+    }
 }
 
 fn percentile(times: &mut [Duration], percent: usize) -> Duration {
