@@ -32,8 +32,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     setup::ensure_keyring()?;
     setup::ensure_peers(false)?;
     match options.subject {
-        Subject::Keystore => run_on_a_keyring(example("entrabot-keystore", "bench")),
-        Subject::Audit => run_on_a_keyring(example("entrabot-audit", "bench")),
+        Subject::Keystore => run_on_a_keyring(example("entrabot-keystore", "bench_keystore")),
+        Subject::Audit => run_on_a_keyring(example("entrabot-audit", "bench_audit")),
         Subject::Identity => build::run(&mut example("entrabot-tests", "bench_identity")),
         Subject::A365 => build::run(&mut example("entrabot-tests", "bench_a365")),
         Subject::Server => {

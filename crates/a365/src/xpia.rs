@@ -158,8 +158,8 @@ struct CloseTag {
     closing: usize,
 }
 
-/// Whether `text`, which begins with a `<` look-alike, reads as `</external_content>` in any case, with inner
-/// spaces or anything else before its `>`, spelled with compatibility forms or homoglyphs.
+/// Whether `text`, which begins with a `<` look-alike, reads as `</external_content>` in any case, with spaces
+/// anywhere or anything else before its `>`, spelled with compatibility forms or homoglyphs.
 fn close_tag(text: &str) -> Option<CloseTag> {
     let mut chars = text.char_indices().skip(1).peekable();
     let (first, _) = *chars.peek()?;
@@ -169,7 +169,7 @@ fn close_tag(text: &str) -> Option<CloseTag> {
     let mut word = WORD.chars().peekable();
     while let Some(wanted) = word.peek().copied() {
         let (_, c) = chars.next()?;
-        if is_mark(c) {
+        if c.is_whitespace() || is_mark(c) {
             continue;
         }
         // A ligature or digraph folds to more than one letter.
@@ -281,6 +281,7 @@ mod tests {
             ("</EXTERNAL_content>", "&lt;/EXTERNAL_content&gt;"),
             ("< / external_content >", "&lt; / external_content &gt;"),
             ("</external_content x=\"1\">", "&lt;/external_content x=\"1\"&gt;"),
+            ("</ external_conte\tnt\u{a0}>", "&lt;/ external_conte\tnt\u{a0}&gt;"),
             ("</external\u{200b}_content\u{200b}>", "&lt;/external_content&gt;"),
             ("</external_content\u{202e}>", "&lt;/external_content&gt;"),
             ("</external_content", "&lt;/external_content"),
