@@ -211,6 +211,23 @@ fn a_read_tries_again_where_that_helps() -> io::Result<()> {
 }
 
 #[test]
+fn a_token_that_is_rejected_among_sixty_four_calls_is_replaced_once() -> io::Result<()> {
+    let (home, client, url) = served()?;
+    home.cloud.set_fault(Fault::case(READ, "401").times(1));
+    std::thread::scope(|scope| {
+        let calls: Vec<_> = (0..64).map(|_| scope.spawn(|| read(&client, &url))).collect();
+        for call in calls {
+            let answer = call.join().expect("a call does not panic")?;
+            assert!(!answer.is_error, "{}", answer.text);
+        }
+        Ok::<(), io::Error>(())
+    })?;
+    assert_eq!(home.cloud.requests().iter().filter(|request| request.hop() == Some(3)).count(), 1);
+    client.stop()?;
+    Ok(())
+}
+
+#[test]
 fn a_write_that_may_have_left_is_never_sent_again() -> io::Result<()> {
     let (home, client, _) = served()?;
     let sent = |home: &Home| {
