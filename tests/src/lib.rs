@@ -8,10 +8,11 @@
 //! [`https`] is a second opinion on it that shares no code with the product: a small client, and the
 //! three hops by hand. [`peers`] holds the clients that other people wrote, [`conformance`] the official
 //! MCP suite. [`mcp`] is a real MCP client (rmcp's) that starts a server over stdio and plays a script.
-//! [`written_log`] writes audit logs by hand.
+//! [`written_log`] writes audit logs by hand. [`collector`] takes OpenTelemetry data, as an operator's collector would.
 #![forbid(unsafe_code)]
 
 pub mod built;
+pub mod collector;
 pub mod conformance;
 pub mod https;
 pub mod listening;

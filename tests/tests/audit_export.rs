@@ -5,10 +5,11 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use entrabot_audit::{ExportFormat, Exported, Query, SigningPolicy, export, generate_signing_key};
+use entrabot_tests::collector::text_of;
 use entrabot_tests::peers::Python;
 use entrabot_tests::written_log::{Entry, WrittenLog, working_days};
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
-use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use serde_json::{Value, json};
 
 /// Calls that ended well and badly, one that never ended, statements, and text that needs every escape.
@@ -182,16 +183,7 @@ fn otlp_logs_are_what_the_published_protobufs_mean() {
         }
     }
     assert_eq!(records.len(), count);
-    let text =
-        |record: &opentelemetry_proto::tonic::logs::v1::LogRecord, key: &str| {
-            record.attributes.iter().find(|attribute| attribute.key == key).and_then(|attribute| {
-                match attribute.value.as_ref()?.value.as_ref()? {
-                    Any::StringValue(text) => Some(text.clone()),
-                    Any::IntValue(number) => Some(number.to_string()),
-                    _ => None,
-                }
-            })
-        };
+    let text = |record: &LogRecord, key: &str| text_of(&record.attributes, key);
     let first = &records[0];
     assert_eq!(text(first, "entrabot.audit.outcome").as_deref(), Some("pending"));
     assert_eq!(text(first, "entrabot.audit.seq").as_deref(), Some("0"));
