@@ -1,8 +1,6 @@
 //! The audited door to Work IQ, against the stand-in cloud: real sockets, real tokens, a real audit log.
 #![allow(clippy::unwrap_used, reason = "a test's helper that cannot go on ends there, like the test")]
 
-#[path = "a365_door/cases.rs"]
-mod cases;
 #[path = "a365_door/harness.rs"]
 mod harness;
 

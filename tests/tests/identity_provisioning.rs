@@ -17,6 +17,7 @@ use entrabot_identity::{
 };
 use entrabot_keystore::private_keyring::{Mode, PrivateKeyring};
 use entrabot_keystore::{CertificateThumbprint, EntryName, SecretBytes};
+use entrabot_tests::settings;
 use entrabot_tests::stand_in::{Behaviour, Options, RecordedRequest, Role, StandIn};
 use serde_json::{Value, json};
 
@@ -62,23 +63,13 @@ impl Home {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .envs(self.keyring.env());
-        for (name, value) in [
-            ("ENTRABOT_AUTHORITY_BASE", info.authority_base.clone()),
-            ("ENTRABOT_GRAPH_BASE", info.graph_base.clone()),
-            ("ENTRABOT_A365_BASE", info.a365_base.clone()),
-            ("ENTRABOT_CA_BUNDLE", info.ca_bundle.display().to_string()),
-            ("ENTRABOT_TENANT_ID", info.tenant_id.clone()),
+        command.envs(settings::of_cloud(info)).envs(settings::of_state(self.dir.path()));
+        command.envs([
             ("ENTRABOT_PROVISIONER_CLIENT_ID", info.provisioner_client_id.clone()),
-            ("ENTRABOT_ENV_FILE", self.state(".env").display().to_string()),
-            ("ENTRABOT_AUDIT_DIR", self.state("audit").display().to_string()),
-            ("ENTRABOT_DATA_DIR", self.state("data").display().to_string()),
-            ("ENTRABOT_LOG_DIR", self.state("logs").display().to_string()),
             ("CHILD_DOES", what.to_owned()),
             ("CHILD_SPONSOR", info.sponsor_id.clone()),
             ("CHILD_PROVISIONER_PEM", info.provisioner_cert_pem.display().to_string()),
-        ] {
-            command.env(name, value);
-        }
+        ]);
         command.envs(more.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

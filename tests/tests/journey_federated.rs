@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use entrabot_tests::built;
 use entrabot_tests::mcp::Client;
+use entrabot_tests::settings;
 use entrabot_tests::stand_in::{Effect, Fault, FirstByteHook, Options, Role, StandIn};
 use journey::{Finished, finished, records};
 use serde_json::json;
@@ -35,24 +36,14 @@ impl Replica {
     fn with(credential: &str, options: Options) -> io::Result<Self> {
         let cloud = StandIn::try_start(options)?;
         let dir = tempfile::tempdir()?;
-        let info = cloud.info();
-        let path = |path: &Path| path.display().to_string();
-        let settings = [
-            ("ENTRABOT_AUTHORITY_BASE", info.authority_base.clone()),
-            ("ENTRABOT_GRAPH_BASE", info.graph_base.clone()),
-            ("ENTRABOT_A365_BASE", info.a365_base.clone()),
-            ("ENTRABOT_CA_BUNDLE", path(&info.ca_bundle)),
-            ("ENTRABOT_TENANT_ID", info.tenant_id.clone()),
-            ("ENTRABOT_BLUEPRINT_APP_ID", info.blueprint_app_id.clone()),
-            ("ENTRABOT_AGENT_ID", info.agent_id.clone()),
-            ("ENTRABOT_AGENT_USER_ID", info.agent_user_id.clone()),
-            ("ENTRABOT_AGENT_UPN", info.agent_upn.clone()),
-            ("ENTRABOT_A365_TOOLING_MANIFEST", path(&info.manifest)),
+        let own = [
             ("ENTRABOT_BLUEPRINT_CREDENTIAL", credential.to_owned()),
             ("ENTRABOT_AUDIT_SIGNING", "off".to_owned()),
-            ("HOME", path(dir.path())),
+            ("HOME", dir.path().display().to_string()),
         ];
-        let settings = settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let (known, ids) = (settings::of_cloud(cloud.info()), settings::of_agent(cloud.info()));
+        let settings = known.into_iter().chain(ids).chain(own);
+        let settings = settings.map(|(name, value)| (name.to_owned(), value)).collect();
         Ok(Self { dir, settings, cloud })
     }
 

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use entrabot_keystore::private_keyring::{Mode, PrivateKeyring};
 use entrabot_tests::peers::{Python, PythonPeer};
+use entrabot_tests::settings;
 use entrabot_tests::stand_in::{Options, StandIn};
 use peer::{Call, Peer};
 use serde_json::json;
@@ -174,29 +175,14 @@ fn settings(
     home: &Path,
 ) -> Result<Settings, Failure> {
     let info = cloud.info();
-    let path = |path: &Path| path.display().to_string();
-    let env_file = home.join("none.env");
-    fs::write(&env_file, "")?;
+    let known = [
+        settings::of_cloud(info),
+        settings::of_agent(info),
+        settings::of_certificate(info),
+        settings::of_state(home),
+    ];
     let mut variables = keyring.env();
-    variables.extend(
-        [
-            ("ENTRABOT_ENV_FILE", path(&env_file)),
-            ("ENTRABOT_AUDIT_DIR", path(&home.join("audit"))),
-            ("ENTRABOT_DATA_DIR", path(&home.join("data"))),
-            ("ENTRABOT_LOG_DIR", path(&home.join("logs"))),
-            ("ENTRABOT_AUTHORITY_BASE", info.authority_base.clone()),
-            ("ENTRABOT_GRAPH_BASE", info.graph_base.clone()),
-            ("ENTRABOT_A365_BASE", info.a365_base.clone()),
-            ("ENTRABOT_CA_BUNDLE", path(&info.ca_bundle)),
-            ("ENTRABOT_TENANT_ID", info.tenant_id.clone()),
-            ("ENTRABOT_BLUEPRINT_APP_ID", info.blueprint_app_id.clone()),
-            ("ENTRABOT_BLUEPRINT_CERT_THUMBPRINT", info.blueprint_cert_thumbprint.clone()),
-            ("ENTRABOT_AGENT_ID", info.agent_id.clone()),
-            ("ENTRABOT_AGENT_USER_ID", info.agent_user_id.clone()),
-            ("ENTRABOT_A365_TOOLING_MANIFEST", path(&info.manifest)),
-        ]
-        .map(|(name, value)| (name.to_owned(), value)),
-    );
+    variables.extend(known.into_iter().flatten().map(|(name, value)| (name.to_owned(), value)));
     let settings = Settings { binary, variables };
     let mut set = settings.command(&["keystore", "set", "entrabot", "blueprint-private-key"]);
     let status = set.stdin(File::open(&info.blueprint_key_pem)?).status()?;

@@ -67,7 +67,7 @@ fn apply(cloud: &Cloud, body: &Value) -> Result<Value, String> {
         "directory": world.directory.summary(),
         "documents": world.documents.summary(),
         "files": world.documents.seeded(),
-        "hostile_cases": super::HOSTILE_CASES,
+        "hostile_cases": crate::cases::names(),
     });
     if body["requests"] == true {
         state["requests"] = json!(cloud.records.all());

@@ -58,7 +58,7 @@ pub enum Effect {
         #[serde(default)]
         body: String,
     },
-    /// A hostile case of Work IQ by its name (see [`super::hostile_cases`]), around the true result.
+    /// A hostile case of Work IQ by its name (see [`crate::cases`]), around the true result.
     Case(String),
     /// Never handled; a JSON-RPC answer to the request with this result.
     Result(serde_json::Value),

@@ -44,19 +44,12 @@ pub use faults::{Behaviour, Effect, Fault, WorkIqFormat};
 pub use metadata::Metadata;
 pub use pki::TlsFault;
 pub use record::RecordedRequest;
-pub use work_iq::hostile::CASES as HOSTILE_CASES;
 
 use directory::Directory;
 use documents::Documents;
 use entra::StsState;
 use jose::TokenSigner;
 use record::Recorder;
-
-/// The names of all hostile cases of Work IQ that [`Effect::Case`] understands.
-#[must_use]
-pub fn hostile_cases() -> &'static [&'static str] {
-    HOSTILE_CASES
-}
 
 /// Which listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

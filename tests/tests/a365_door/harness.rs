@@ -11,6 +11,8 @@ use entrabot_a365::tools::{CreateWordDocument, CreatedDocument, ReadWordDocument
 use entrabot_a365::{A365Error, Answered, KeystoreError, PinSeal, ServerName, ToolName, WorkIqProvider};
 use entrabot_audit::{AuditLog, AuditOptions};
 use entrabot_identity::{AttributionChain, Config, Egress, Session, TokenExchange};
+use entrabot_tests::cases::TRUE_TEXT;
+use entrabot_tests::settings;
 use entrabot_tests::stand_in::{Options, RecordedRequest, Role, StandIn};
 use ready_agent::KeyFile;
 use serde_json::{Map, Value};
@@ -66,7 +68,8 @@ impl Door {
     }
 
     pub(crate) async fn create(&self, name: &str) -> Result<Answered<CreatedDocument>, A365Error> {
-        let request = CreateWordDocument::new(name, "<h1>Title</h1><p>Text</p>").expect("sound arguments");
+        let html = format!("<h1>Title</h1><p>{TRUE_TEXT}</p>");
+        let request = CreateWordDocument::new(name, &html).expect("sound arguments");
         self.provider.create_word_document(request).await
     }
 
@@ -155,15 +158,8 @@ fn provider(
 }
 
 pub(crate) fn config(cloud: &StandIn, directory: &Path, extra: Vec<(&'static str, String)>) -> Config {
-    let info = cloud.info();
-    let path = |name: &str| directory.join(name).display().to_string();
-    let mut settings = ready_agent::settings(info);
-    settings.extend([
-        ("ENTRABOT_A365_TOOLING_MANIFEST", info.manifest.display().to_string()),
-        ("ENTRABOT_AUDIT_DIR", path("audit")),
-        ("ENTRABOT_DATA_DIR", path("data")),
-        ("ENTRABOT_LOG_DIR", path("logs")),
-    ]);
+    let mut settings = ready_agent::settings(cloud.info());
+    settings.extend(settings::of_state(directory));
     for (name, value) in extra {
         settings.retain(|(known, _)| *known != name);
         settings.push((name, value));

@@ -15,6 +15,7 @@ use entrabot_keystore::private_keyring::{Mode, PrivateKeyring};
 use entrabot_tests::built;
 use entrabot_tests::listening::Listening;
 use entrabot_tests::mcp::{Client, Person, Revision};
+use entrabot_tests::settings::{self, Setting};
 use entrabot_tests::stand_in::{Options, StandIn};
 use serde_json::Value;
 
@@ -54,41 +55,23 @@ impl Home {
         let cloud = StandIn::try_start(options)?;
         let keyring = PrivateKeyring::start(Mode::Encrypted)?;
         let dir = tempfile::tempdir()?;
-        let info = cloud.info();
         let state = dir.path().join("state");
-        let path = |path: &Path| path.display().to_string();
-        let settings = [
-            ("ENTRABOT_AUTHORITY_BASE", info.authority_base.clone()),
-            ("ENTRABOT_GRAPH_BASE", info.graph_base.clone()),
-            ("ENTRABOT_A365_BASE", info.a365_base.clone()),
-            ("ENTRABOT_CA_BUNDLE", path(&info.ca_bundle)),
-            ("ENTRABOT_TENANT_ID", info.tenant_id.clone()),
-            ("ENTRABOT_PROVISIONER_CLIENT_ID", info.provisioner_client_id.clone()),
-            ("ENTRABOT_A365_TOOLING_MANIFEST", path(&info.manifest)),
-            ("ENTRABOT_ENV_FILE", path(&state.join(".env"))),
-            ("ENTRABOT_AUDIT_DIR", path(&state.join("audit"))),
-            ("ENTRABOT_DATA_DIR", path(&state.join("data"))),
-            ("ENTRABOT_LOG_DIR", path(&state.join("logs"))),
-        ];
-        let settings = settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         // The settings file may be made, so its directory must be there.
         fs::create_dir(&state)?;
-        Ok(Self { cloud, keyring, dir, settings })
+        let mut home = Self { cloud, keyring, dir, settings: BTreeMap::new() };
+        let info = home.cloud.info().clone();
+        home.set_all(settings::of_cloud(&info));
+        home.set_all(settings::of_state(&state));
+        home.set("ENTRABOT_PROVISIONER_CLIENT_ID", info.provisioner_client_id);
+        Ok(home)
     }
 
     /// The same with the cloud's ready agent: its ids are set and its key is in the keyring.
     pub(crate) fn ready(options: Options) -> io::Result<Self> {
         let mut home = Self::bare(options)?;
         let info = home.cloud.info().clone();
-        for (name, value) in [
-            ("ENTRABOT_BLUEPRINT_APP_ID", info.blueprint_app_id),
-            ("ENTRABOT_BLUEPRINT_CERT_THUMBPRINT", info.blueprint_cert_thumbprint),
-            ("ENTRABOT_AGENT_ID", info.agent_id),
-            ("ENTRABOT_AGENT_USER_ID", info.agent_user_id),
-            ("ENTRABOT_AGENT_UPN", info.agent_upn),
-        ] {
-            home.set(name, value);
-        }
+        home.set_all(settings::of_agent(&info));
+        home.set_all(settings::of_certificate(&info));
         let key = fs::read(info.blueprint_key_pem)?;
         home.run(&["keystore", "set", "entrabot", "blueprint-private-key"], &key)?.assert_code(0);
         Ok(home)
@@ -97,6 +80,12 @@ impl Home {
     /// Changes a setting of the environment.
     pub(crate) fn set(&mut self, name: &str, value: impl Into<String>) {
         self.settings.insert(name.to_owned(), value.into());
+    }
+
+    fn set_all(&mut self, settings: Vec<Setting>) {
+        for (name, value) in settings {
+            self.set(name, value);
+        }
     }
 
     /// Takes a setting out of the environment.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use entrabot_identity::{Config, Egress, SignerSource, TokenError, TokenExchange};
 use entrabot_keystore::{CertificateThumbprint, PemSigner, SecretBytes, Signer};
+use entrabot_tests::settings::{self, Setting};
 use entrabot_tests::stand_in::Info;
 
 /// The stand-in's throw-away key, straight from its file.
@@ -34,18 +35,8 @@ impl SignerSource for KeyFile {
 }
 
 /// The settings that an operator of this cloud would have.
-pub(crate) fn settings(info: &Info) -> Vec<(&'static str, String)> {
-    vec![
-        ("ENTRABOT_TENANT_ID", info.tenant_id.clone()),
-        ("ENTRABOT_BLUEPRINT_APP_ID", info.blueprint_app_id.clone()),
-        ("ENTRABOT_AGENT_ID", info.agent_id.clone()),
-        ("ENTRABOT_AGENT_USER_ID", info.agent_user_id.clone()),
-        ("ENTRABOT_BLUEPRINT_CERT_THUMBPRINT", info.blueprint_cert_thumbprint.clone()),
-        ("ENTRABOT_AUTHORITY_BASE", info.authority_base.clone()),
-        ("ENTRABOT_GRAPH_BASE", info.graph_base.clone()),
-        ("ENTRABOT_A365_BASE", info.a365_base.clone()),
-        ("ENTRABOT_CA_BUNDLE", info.ca_bundle.display().to_string()),
-    ]
+pub(crate) fn settings(info: &Info) -> Vec<Setting> {
+    [settings::of_cloud(info), settings::of_agent(info), settings::of_certificate(info)].concat()
 }
 
 pub(crate) fn exchange(key: KeyFile, config: &Config) -> TokenExchange {
