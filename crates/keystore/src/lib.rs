@@ -31,6 +31,8 @@ pub use error::{
 pub use finding::{AtRest, Finding, Verdict};
 pub use guarded_store::GuardedStore;
 pub use keystore::{Candidate, Keystore};
+#[cfg(all(feature = "test-util", target_os = "linux"))]
+pub use platform::enter_own_user_namespace;
 pub use platform::harden_process;
 #[cfg(all(feature = "test-util", unix))]
 pub use platform::in_a_fork;

@@ -10,13 +10,14 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
-        ["rogue", record] => linux::rogue(record),
+        ["rogue", record, disguise @ ..] => linux::rogue(record, disguise),
         ["probe", step, signal] => linux::probe(step.parse().unwrap(), signal),
         ["contend", own, rounds] => linux::contend(own, rounds.parse().unwrap()),
         ["get", service, username] => linux::get(service, username),
         ["reopen", provider] => linux::reopen(provider.parse().unwrap()),
         ["hardened"] => linux::hardened(),
-        ["uninspectable"] => linux::uninspectable(),
+        ["uninspectable", program, "rogue", disguise @ ..] => linux::uninspectable_rogue(program, disguise),
+        ["uninspectable", program, home] => linux::uninspectable(program, home),
         other => panic!("no such role: {other:?}"),
     }
 }
@@ -27,14 +28,15 @@ fn main() {}
 #[cfg(target_os = "linux")]
 mod linux {
     use std::io::Write as _;
+    use std::path::Path;
     use std::pin::Pin;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use entrabot_keystore::private_keyring::{Mode, PrivateKeyring};
     use entrabot_keystore::{
-        Allowlist, Candidate, Diagnose as _, EntryName, Keystore, SecretBytes, Surroundings,
+        Allowlist, Candidate, Diagnose as _, EntryName, Keystore, KeystoreError, SecretBytes, Surroundings,
     };
-    use rustix::process::{Signal, getpid, kill_process};
+    use rustix::process::{DumpableBehavior, Signal, getpid, kill_process, set_dumpable_behavior};
     use zbus::export::futures_core::Stream as _;
     use zbus::fdo::RequestNameFlags;
 
@@ -42,8 +44,15 @@ mod linux {
         Candidate::detect().unwrap().validate(&Allowlist::default()).unwrap()
     }
 
-    /// Takes the provider's name where nobody has it, else waits in the queue for it, and writes down every call that it receives.
-    pub(super) fn rogue(record: &str) {
+    /// Takes the provider's name where nobody has it, else waits in the queue for it, and writes down every call that
+    /// it receives. Disguised, it may not be inspected, or has all capabilities of a namespace of its own.
+    pub(super) fn rogue(record: &str, disguise: &[&str]) {
+        if disguise.contains(&"namespace") {
+            entrabot_keystore::enter_own_user_namespace().unwrap();
+        }
+        if disguise.contains(&"uninspectable") {
+            set_dumpable_behavior(DumpableBehavior::NotDumpable).unwrap();
+        }
         let mut record = std::fs::File::options().create(true).append(true).open(record).unwrap();
         zbus::block_on(async {
             let connection = zbus::Connection::session().await.unwrap();
@@ -58,7 +67,23 @@ mod linux {
                     std::future::poll_fn(|context| Pin::new(&mut messages).poll_next(context)).await;
                 let message = message.unwrap().unwrap();
                 if message.message_type() == zbus::message::Type::MethodCall {
-                    writeln!(record, "{}", message.header().member().unwrap()).unwrap();
+                    let header = message.header();
+                    let member = header.member().unwrap();
+                    writeln!(record, "{member}").unwrap();
+                    // In disguise it does what a provider does, as far as it is looked at.
+                    match member.as_str() {
+                        "ReadAlias" if !disguise.is_empty() => {
+                            let (alias,): (String,) = message.body().deserialize().unwrap();
+                            let login = "/org/freedesktop/secrets/collection/login";
+                            let path = if alias == "default" { login } else { "/" };
+                            let path = zbus::OwnedObjectPath::try_from(path).unwrap();
+                            connection.reply(&header, &path).await.unwrap();
+                        }
+                        "Get" if !disguise.is_empty() => {
+                            connection.reply(&header, &zbus::Variant::new(false)).await.unwrap();
+                        }
+                        _ => {}
+                    }
                 }
             }
         });
@@ -140,10 +165,46 @@ mod linux {
         println!("{} {dumpable:?}", core.split_whitespace().skip(4).take(2).collect::<Vec<_>>().join(" "));
     }
 
-    /// Starts a keyring of its own, whose daemon may not be inspected, and says what the guard makes of it.
-    pub(super) fn uninspectable() {
-        let keyring = PrivateKeyring::start(Mode::Encrypted).unwrap();
-        let process = keyring.provider_pid().unwrap();
+    /// Starts a keyring of its own, whose daemon may not be inspected, and says what the guard makes of it. `home` is
+    /// the one that the guard's side looks into: the daemon's `own`, an `other`, or its own with a file in `clear` text.
+    pub(super) fn uninspectable(program: &str, home: &str) {
+        let mode = if home == "clear" { Mode::Cleartext } else { Mode::Encrypted };
+        let keyring = PrivateKeyring::start_with_provider(mode, Path::new(program)).unwrap();
+        // Keyrings made in the same second have the same times.
+        std::thread::sleep(std::time::Duration::from_millis(if home == "other" { 1_100 } else { 0 }));
+        let other = PrivateKeyring::start_with_provider(Mode::Encrypted, Path::new(program)).unwrap();
+        let around = if home == "other" { &other } else { &keyring };
+        let around = Surroundings::from_vars(&around.env()).with_bus_address(keyring.bus_address());
+        let ids = ["", "secret-service:gnome-keyring", "secret-service:unverified"];
+        say_what_the_guard_makes_of(keyring.provider_pid().unwrap(), &around, &ids);
+    }
+
+    /// The same of a rogue in the daemon's place.
+    pub(super) fn uninspectable_rogue(program: &str, disguise: &[&str]) {
+        let keyring = PrivateKeyring::start(Mode::NoProvider).unwrap();
+        let record = keyring.home().join("rogue");
+        let arguments = [&["rogue", record.to_str().unwrap()], disguise].concat();
+        let mut rogue = keyring.spawn(Path::new(program), &arguments, None).unwrap();
+        let around = Surroundings::from_vars(&keyring.env());
+        let started = std::time::Instant::now();
+        let in_place = || {
+            let found = Candidate::detect_in(&around);
+            found.is_ok_and(|found| found.finding().backend().is_some())
+        };
+        while !in_place() {
+            assert!(
+                started.elapsed() < std::time::Duration::from_secs(10),
+                "the rogue did not take the name"
+            );
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        say_what_the_guard_makes_of(rogue.id(), &around, &["", "secret-service:gnome-keyring"]);
+        println!("received: {}", std::fs::read_to_string(&record).unwrap().replace('\n', " "));
+        rogue.kill().unwrap();
+        rogue.wait().unwrap();
+    }
+
+    fn say_what_the_guard_makes_of(process: u32, around: &Surroundings, ids: &[&str]) {
         let looked = |what: &str| match std::fs::File::open(format!("/proc/{process}/{what}")) {
             Ok(_) => "readable".to_owned(),
             Err(error) => error.kind().to_string(),
@@ -151,25 +212,28 @@ mod linux {
         println!("its executable: {}", looked("exe"));
         println!("its environment: {}", looked("environ"));
 
-        let around = Surroundings::from_vars(&keyring.env());
-        let open = |allowed: &Allowlist| Candidate::detect_in(&around).unwrap().validate(allowed);
-        let error = open(&Allowlist::default()).unwrap_err();
-        let finding = error.finding();
-        let (verdict, backend) = (finding.verdict(), finding.backend().unwrap());
-        println!("refused: {} {verdict} {backend} at rest {}", error.error_type(), finding.at_rest());
-        println!("error: {error}");
-        println!("hint: {}", error.hint().unwrap());
-        for id in ["secret-service:gnome-keyring", "secret-service:unverified"] {
-            let said = open(&Allowlist::with(id).unwrap()).map_or_else(
-                |_| "refused".to_owned(),
-                |keystore| {
+        for id in ids {
+            let allowed = if id.is_empty() { Allowlist::default() } else { Allowlist::with(id).unwrap() };
+            let said = match Candidate::detect_in(around).and_then(|found| Ok(found.validate(&allowed)?)) {
+                Err(KeystoreError::Insecure(error)) => {
+                    if id.is_empty() {
+                        println!("error: {error}");
+                        println!("hint: {}", error.hint().unwrap());
+                    }
+                    let finding = error.finding();
+                    format!("refused as {}, at rest {}", finding.verdict(), finding.at_rest())
+                }
+                Err(error) => format!("failed: {error}"),
+                Ok(keystore) => {
                     let entry = EntryName::new("entrabot-test", "a").unwrap();
                     keystore.put(&entry, &SecretBytes::new(b"value".to_vec())).unwrap();
                     assert_eq!(keystore.get(&entry).unwrap().expose(), b"value");
-                    format!("kept, and {} bytes probed", keystore.sanity_probe().unwrap().stored_bytes())
-                },
-            );
-            println!("with {id}: {said}");
+                    let probed = keystore.sanity_probe().unwrap().stored_bytes();
+                    let finding = keystore.finding();
+                    format!("{} as {}, {probed} bytes probed", finding.verdict(), finding.backend().unwrap())
+                }
+            };
+            println!("allowed [{id}]: {said}");
         }
     }
 }

@@ -7,6 +7,8 @@ mod fork;
 mod harden;
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(all(feature = "test-util", target_os = "linux"))]
+mod namespace;
 #[cfg(unix)]
 mod signals;
 
@@ -17,6 +19,8 @@ pub use fork::in_a_fork;
 pub use harden::harden_process;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{Pinned, Touch, detect};
+#[cfg(all(feature = "test-util", target_os = "linux"))]
+pub use namespace::enter_own_user_namespace;
 #[cfg(unix)]
 pub(crate) use signals::Deferred;
 

@@ -44,6 +44,46 @@ pub(super) fn inspect(directory: &Path, collection: &str) -> Files {
     all
 }
 
+/// What the beginning of an encrypted keyring file says of the collection, in clear, and the daemon says as well.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Description {
+    label: String,
+    /// When it was made and last changed, in seconds since 1970, the earlier first: gnome-keyring (42.1) writes the two in
+    /// one order, reads them in the other, and so exchanges them whenever it saves the file.
+    times: [u64; 2],
+}
+
+impl Description {
+    pub(super) fn new(label: String, one_time: u64, other_time: u64) -> Self {
+        Self { label, times: [one_time.min(other_time), one_time.max(other_time)] }
+    }
+}
+
+/// Which of these directories holds the collection that the provider describes so, where the provider's own data home
+/// cannot be learnt. One where the collection's file is in clear text comes first: it shall be refused.
+pub(super) fn directory_of(
+    directories: &[PathBuf],
+    collection: &str,
+    described: &Description,
+) -> Option<PathBuf> {
+    let name = file_name(collection)?;
+    let in_clear = |directory: &&PathBuf| state_of(&directory.join(&name)) == AtRest::Cleartext;
+    let agrees = |directory: &&PathBuf| description(&directory.join(&name)).as_ref() == Some(described);
+    directories.iter().find(in_clear).or_else(|| directories.iter().find(agrees)).cloned()
+}
+
+fn description(file: &Path) -> Option<Description> {
+    let mut head = [0; 512];
+    let length = read_head(file, &mut head)?;
+    let rest = head[..length].strip_prefix(ENCRYPTED)?;
+    let (label_length, rest) = rest.split_first_chunk()?;
+    let (label, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*label_length)).ok()?)?;
+    let (one_time, rest) = rest.split_first_chunk()?;
+    let other_time = rest.first_chunk()?;
+    let label = String::from_utf8(label.to_vec()).ok()?;
+    Some(Description::new(label, u64::from_be_bytes(*one_time), u64::from_be_bytes(*other_time)))
+}
+
 /// The file of a collection: gnome-keyring escapes all but letters and digits of its name as `_` and two hex digits.
 fn file_name(collection: &str) -> Option<String> {
     let mut plain = Vec::with_capacity(collection.len() + 8);
@@ -140,6 +180,47 @@ mod tests {
         assert_eq!(inspect(sound.path(), "elsewhere").state, AtRest::Encrypted);
         assert_eq!(inspect(directory(&[]).path(), "login").state, AtRest::Unknown);
         assert_eq!(inspect(Path::new("/nonexistent"), "login").state, AtRest::Unknown);
+    }
+
+    fn described(label: &str, one_time: u64, other_time: u64) -> (Description, Vec<u8>) {
+        let length = u32::try_from(label.len()).unwrap().to_be_bytes();
+        let times = [one_time.to_be_bytes(), other_time.to_be_bytes()].concat();
+        let content = [&ENCRYPTED[..], &length, label.as_bytes(), &times, b"salt and so on"].concat();
+        (Description::new(label.to_owned(), other_time, one_time), content)
+    }
+
+    #[test]
+    fn a_directory_is_found_by_what_the_provider_says_of_its_collection() {
+        let (word, content) = described("Login", 0, 1_795_525_992);
+        let (_, other) = described("Login", 0, 1_795_525_993);
+        let (right, wrong) =
+            (directory(&[("login.keyring", &content)]), directory(&[("login.keyring", &other)]));
+        let clear = directory(&[("login.keyring", b"[keyring]\n")]);
+        let paths =
+            |all: &[&tempfile::TempDir]| all.iter().map(|one| one.path().to_owned()).collect::<Vec<_>>();
+        let find = |all: &[&tempfile::TempDir]| directory_of(&paths(all), "login", &word);
+        assert_eq!(find(&[&wrong, &right]).as_deref(), Some(right.path()));
+        assert_eq!(find(&[&wrong]), None);
+        assert_eq!(
+            find(&[&right, &clear]).as_deref(),
+            Some(clear.path()),
+            "what is in clear is not passed over"
+        );
+        assert_eq!(directory_of(&paths(&[&right]), "elsewhere", &word), None);
+    }
+
+    #[test]
+    fn a_file_that_ends_too_soon_describes_nothing() {
+        let (word, content) = described("Login", 1, 2);
+        let directory = directory(&[]);
+        let file = directory.path().join("login.keyring");
+        for length in 0..=content.len() {
+            fs::write(&file, &content[..length]).unwrap();
+            let complete = length >= ENCRYPTED.len() + 4 + 5 + 16;
+            assert_eq!(description(&file).as_ref(), complete.then_some(&word), "{length}");
+        }
+        fs::write(&file, [&ENCRYPTED[..], &[0xff; 4], b"Login"].concat()).unwrap();
+        assert_eq!(description(&file), None);
     }
 
     #[test]

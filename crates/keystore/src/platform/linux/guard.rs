@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -5,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use zbus::{DynamicType, OwnedObjectPath, OwnedVariant, Type};
 
-use super::at_rest;
+use super::at_rest::{self, Description};
 use super::bus::{Bus, BusError, NoBus};
-use super::provider::{Program, keyring_directory, program_of};
+use super::provider::{Program, ToldBy, data_home, program_of};
 use super::session::Session;
 use crate::deadline::Deadline;
 use crate::error::{KeyringTimeout, ProviderFault, ProviderGone};
@@ -86,7 +87,7 @@ pub(crate) fn detect(surroundings: &Surroundings, deadline: Deadline) -> Result<
             finding.executable = Some(path.clone());
             *backend
         }
-        Program::Unreadable => BackendId::Unverified,
+        Program::Unreadable { .. } => BackendId::Unverified,
         Program::Foreign { path, why } => {
             finding.executable.clone_from(path);
             finding.reason = format!("the provider is not to be trusted: {why}").into();
@@ -113,25 +114,26 @@ pub(crate) fn detect(surroundings: &Surroundings, deadline: Deadline) -> Result<
         }
     };
     finding.collection = Some(last_element(collection.as_str()).to_owned());
-    let directory = (backend == BackendId::GnomeKeyring).then(|| keyring_directory(process)).flatten();
-    let pinned = Pinned {
+    let mut pinned = Pinned {
         bus,
         owner,
         process,
         program,
         backend,
         collection,
-        directory,
+        directory: None,
         at_rest: AtRest::Unknown,
         session: Mutex::new(None),
     };
+    pinned.directory = pinned.keyring_directory(surroundings, deadline)?;
+    pinned.at_rest = pinned.look_at_rest();
     let (verdict, reason, remedy) = pinned.judge();
     finding.verdict = verdict;
-    finding.reason = reason.into();
+    finding.reason = reason;
     finding.remedy = remedy.into();
-    finding.at_rest = pinned.look_at_rest();
+    finding.at_rest = pinned.at_rest;
     finding.locked = Some(pinned.is_locked(deadline)?);
-    Ok(Detected { pinned: Some(Pinned { at_rest: finding.at_rest, ..pinned }), finding })
+    Ok(Detected { pinned: Some(pinned), finding })
 }
 
 fn rejected(finding: Finding) -> Detected {
@@ -169,11 +171,45 @@ impl Pinned {
     }
 
     pub(crate) fn is_locked(&self, deadline: Deadline) -> Result<bool, KeystoreError> {
-        let step = "asking whether the collection is locked";
-        let answer = self.call(self.collection(), (PROPERTIES, "Get"), &(COLLECTION, "Locked"), deadline);
+        self.property("Locked", "asking whether the collection is locked", deadline)
+    }
+
+    /// A property of the collection, asked for each time.
+    fn property<T: TryFrom<OwnedVariant>>(
+        &self,
+        name: &str,
+        step: &'static str,
+        deadline: Deadline,
+    ) -> Result<T, KeystoreError> {
+        let answer = self.call(self.collection(), (PROPERTIES, "Get"), &(COLLECTION, name), deadline);
         let (value,): (OwnedVariant,) = answer.map_err(|error| self.failure(step, error))?;
-        bool::try_from(value)
+        T::try_from(value)
             .map_err(|_| ProviderFault { step, code: "an answer that cannot be read".to_owned() }.into())
+    }
+
+    /// Where the keyring files lie. A provider that does not let us see its data home has its own word compared with
+    /// what the file says in ours; an encrypted file of the same name is not enough.
+    fn keyring_directory(
+        &self,
+        surroundings: &Surroundings,
+        deadline: Deadline,
+    ) -> Result<Option<PathBuf>, KeystoreError> {
+        let told_by = match &self.program {
+            Program::Known { backend: BackendId::GnomeKeyring, told_by, .. } => *told_by,
+            _ => return Ok(None),
+        };
+        let keyrings = |data_home: &Path| data_home.join("keyrings");
+        if told_by == ToldBy::ItsFile {
+            return Ok(data_home(self.process).as_deref().map(keyrings));
+        }
+        let step = "asking what the collection is";
+        let directories: Vec<_> = surroundings.data_homes().iter().map(|home| keyrings(home)).collect();
+        let described = Description::new(
+            self.property("Label", step, deadline)?,
+            self.property("Created", step, deadline)?,
+            self.property("Modified", step, deadline)?,
+        );
+        Ok(at_rest::directory_of(&directories, self.collection_name(), &described))
     }
 
     /// One call to the provider that passed the guard, by its unique name.
@@ -217,25 +253,43 @@ impl Pinned {
         }
     }
 
-    fn judge(&self) -> (Verdict, &'static str, &'static str) {
-        match (self.backend, self.look_at_rest()) {
-            (_, AtRest::Cleartext) => (
+    /// The verdict, why, and what to do about it.
+    fn judge(&self) -> (Verdict, Cow<'static, str>, &'static str) {
+        match (&self.program, self.backend, self.at_rest) {
+            (_, _, AtRest::Cleartext) => (
                 Verdict::Rejected,
-                "the keyring lies in clear text on the disk: it has no password",
+                "the keyring lies in clear text on the disk: it has no password".into(),
                 SET_A_PASSWORD,
             ),
-            (BackendId::GnomeKeyring | BackendId::KeePassXc, AtRest::Encrypted) => {
-                (Verdict::Verified, "an installed provider whose collection is encrypted on the disk", "")
+            (Program::Unreadable { why }, ..) => (
+                Verdict::Unverifiable,
+                format!("the system does not let the provider be inspected, and {why}").into(),
+                DECLARE,
+            ),
+            (Program::Known { told_by: ToldBy::ItsCapability, .. }, _, AtRest::Encrypted) => (
+                Verdict::Verified,
+                "an installed provider, told by the capability that only its file gives, whose collection is \
+                 encrypted on the disk"
+                    .into(),
+                "",
+            ),
+            (_, BackendId::GnomeKeyring | BackendId::KeePassXc, AtRest::Encrypted) => {
+                let reason = "an installed provider whose collection is encrypted on the disk";
+                (Verdict::Verified, reason.into(), "")
             }
-            (BackendId::GnomeKeyring, _) => {
-                (Verdict::Unverifiable, "the provider's keyring file cannot be found or read", DECLARE)
-            }
-            (BackendId::Unverified, _) => {
-                (Verdict::Unverifiable, "the system does not let the provider be inspected", DECLARE)
+            (Program::Known { told_by: ToldBy::ItsCapability, .. }, BackendId::GnomeKeyring, _) => (
+                Verdict::Unverifiable,
+                "an installed provider whose data home the system does not show, and no keyring file in ours is the \
+                 one that it describes"
+                    .into(),
+                DECLARE,
+            ),
+            (_, BackendId::GnomeKeyring, _) => {
+                (Verdict::Unverifiable, "the provider's keyring file cannot be found or read".into(), DECLARE)
             }
             _ => (
                 Verdict::Unverifiable,
-                "an installed provider; how its values lie on the disk cannot be checked",
+                "an installed provider; how its values lie on the disk cannot be checked".into(),
                 "use gnome-keyring or KeePassXC; or, knowing that its state is not checked, add the backend's id to \
                  ENTRABOT_KEYRING_BACKEND_ALLOWLIST",
             ),

@@ -2,6 +2,7 @@
 
 mod at_rest;
 mod bus;
+mod capability;
 mod guard;
 mod items;
 mod provider;

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::capability::Process;
 use crate::BackendId;
 
 /// Where distributions install the providers we know. The file must be root's.
@@ -19,13 +20,22 @@ const PROGRAMS: &[(BackendId, &[&str])] = &[
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Program {
     /// An installed one that we know. `inode` is its device and inode number.
-    Known { backend: BackendId, path: PathBuf, inode: (u64, u64) },
+    Known { backend: BackendId, path: PathBuf, inode: (u64, u64), told_by: ToldBy },
     /// Not one that we know.
     Foreign { path: Option<PathBuf>, why: &'static str },
     /// One that we knew, but its file was replaced (an upgrade) while it ran.
     Replaced { path: Option<PathBuf> },
-    /// The system does not let us look.
-    Unreadable,
+    /// The system does not let us look, and nothing else tells what it is.
+    Unreadable { why: &'static str },
+}
+
+/// How it is known which program a process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ToldBy {
+    /// The file that it runs was looked at.
+    ItsFile,
+    /// The system does not show that file; it holds the capability that only this program's file gives.
+    ItsCapability,
 }
 
 /// Looks at the program of a process.
@@ -37,7 +47,7 @@ pub(super) fn program_of(process: u32) -> Program {
     let link = PathBuf::from(format!("/proc/{process}/exe"));
     let running = match fs::metadata(&link) {
         Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Program::Unreadable,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return told_by_capability(process),
         Err(_) => return Program::Foreign { path: None, why: "its process cannot be found" },
     };
     let inode = (running.dev(), running.ino());
@@ -47,11 +57,12 @@ pub(super) fn program_of(process: u32) -> Program {
             if (installed.dev(), installed.ino()) != inode {
                 continue;
             }
-            if installed.uid() != 0 || installed.mode() & 0o022 != 0 {
+            if !is_roots_alone(&installed) {
                 let why = "its file can be changed by others than root";
                 return Program::Foreign { path: Some(PathBuf::from(path)), why };
             }
-            return Program::Known { backend: *backend, path: PathBuf::from(path), inode };
+            let told_by = ToldBy::ItsFile;
+            return Program::Known { backend: *backend, path: PathBuf::from(path), inode, told_by };
         }
     }
     let path = fs::read_link(&link).ok();
@@ -62,10 +73,38 @@ pub(super) fn program_of(process: u32) -> Program {
     Program::Foreign { path, why }
 }
 
-/// The directory of the provider's keyring files, seen from the provider: its own data home counts, not ours.
+/// The installed program that alone can have made this process, which the system does not let us look at.
+fn told_by_capability(process: u32) -> Program {
+    let Some(seen) = Process::look_at(process) else {
+        return Program::Unreadable { why: "not even its state can be read" };
+    };
+    let installed = PROGRAMS.iter().find_map(|(backend, paths)| {
+        let path = paths.iter().map(Path::new).find(|path| seen.is_named_after(path))?;
+        Some((*backend, path, fs::metadata(path).ok()?))
+    });
+    let Some((backend, path, file)) = installed else {
+        return Program::Unreadable { why: "its name is not that of an installed keyring program" };
+    };
+    match seen.must_run(path, &file) {
+        Ok(()) => Program::Known {
+            backend,
+            path: path.to_owned(),
+            inode: (file.dev(), file.ino()),
+            told_by: ToldBy::ItsCapability,
+        },
+        Err(why) => Program::Unreadable { why },
+    }
+}
+
+/// Whether nobody but root can put other content into an installed file.
+pub(super) fn is_roots_alone(file: &fs::Metadata) -> bool {
+    file.is_file() && file.uid() == 0 && file.mode() & 0o022 == 0
+}
+
+/// The data home of the provider, seen from the provider: its own counts, not ours.
 ///
 /// `None` when the system does not let us look, or the process says nothing of it.
-pub(super) fn keyring_directory(process: u32) -> Option<PathBuf> {
+pub(super) fn data_home(process: u32) -> Option<PathBuf> {
     let environment = fs::read(format!("/proc/{process}/environ")).ok()?;
     let variable = |name: &str| {
         environment.split(|byte| *byte == 0).find_map(|pair| {
@@ -76,7 +115,7 @@ pub(super) fn keyring_directory(process: u32) -> Option<PathBuf> {
     let data_home = variable("XDG_DATA_HOME").or_else(|| Some(variable("HOME")?.join(".local/share")))?;
     // Through the process's own root, should it live in another mount namespace.
     let inside = data_home.strip_prefix("/").ok()?;
-    Some(Path::new("/proc").join(process.to_string()).join("root").join(inside).join("keyrings"))
+    Some(Path::new("/proc").join(process.to_string()).join("root").join(inside))
 }
 
 #[cfg(test)]
@@ -91,6 +130,6 @@ mod tests {
     #[test]
     fn a_process_that_is_not_there_is_foreign() {
         assert!(matches!(program_of(u32::MAX - 1), Program::Foreign { path: None, .. }));
-        assert_eq!(keyring_directory(u32::MAX - 1), None);
+        assert_eq!(data_home(u32::MAX - 1), None);
     }
 }
