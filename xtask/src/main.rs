@@ -46,8 +46,8 @@ enum Command {
     Conformance,
     /// Check that each crate depends only on those below it
     Layers,
-    /// Build the stripped release binary with its checksum
-    Dist,
+    /// Build the stripped release binary with its checksums and bill of materials (needs cargo-cyclonedx)
+    Dist(dist::Options),
 }
 
 fn main() -> ExitCode {
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Conformance => conformance::run(),
         Command::Layers => test::layers(),
-        Command::Dist => dist::run(),
+        Command::Dist(options) => dist::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
