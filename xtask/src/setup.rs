@@ -26,6 +26,7 @@ pub(crate) fn ensure_peers(long: bool) -> Result<(), Failure> {
         ("pip3", "python3-pip"),
         ("npm", "npm"),
         ("strace", "strace"),
+        ("systemd-analyze", "systemd"),
     ];
     let long_peers: &[_] =
         if long { &[("chromium", "chromium"), ("pdftotext", "poppler-utils")] } else { &[] };
