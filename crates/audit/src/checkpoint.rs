@@ -127,6 +127,10 @@ impl Sealer {
         if last_anchor.as_ref().is_some_and(|anchor| anchor.size > progress.tree.size()) {
             return Err(behind());
         }
+        if progress.tree.size() == 0 {
+            // A day file without a line, left by a first record that was refused: it has no name to sign under yet.
+            return Ok(None);
+        }
         let keys = self.keys(data, signers)?;
         let origin = format!("{}/{}", keys.name, &hex(&progress.first)[..16]);
         let known: Vec<&str> = notes.iter().filter_map(|note| note.closed.as_deref()).collect();

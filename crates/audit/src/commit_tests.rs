@@ -1,4 +1,4 @@
-//! The group commit under many orders in which its threads can run. The code under test is `commit.rs` itself,
+//! The group commit under many orders in which its threads can run. The code under test is `commit` itself,
 //! compiled a second time on the primitives of shuttle, whose scheduler decides at each of their steps who goes on; a
 //! thread that is never woken is a deadlock, and that is a failure.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -44,7 +44,7 @@ mod sync {
     }
 }
 
-#[path = "commit.rs"]
+#[path = "commit/mod.rs"]
 #[allow(dead_code, reason = "the engine uses the rest")]
 #[expect(clippy::duplicate_mod, reason = "once on the system's primitives, once on shuttle's")]
 mod commit;
@@ -82,7 +82,7 @@ mod clock {
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use commit::{GroupCommit, Target, Until};
+use commit::{GroupCommit, Put, Target, Until};
 use shuttle::sync::Mutex;
 use shuttle::thread;
 
@@ -113,8 +113,9 @@ impl Line {
 #[derive(Default)]
 struct Disk {
     state: Mutex<DiskState>,
-    /// The how manyeth write is refused, and sync fails.
+    /// The how manyeth write is refused, or is after its first half, and sync fails.
     refuse: Option<u32>,
+    halve: Option<u32>,
     break_sync: Option<u32>,
 }
 
@@ -137,7 +138,7 @@ impl Target for Disk {
     type Record = Line;
     type Written = ();
 
-    fn write(&self, records: &[Line]) -> Result<(), Failed> {
+    fn write(&self, records: &[Line]) -> Result<Put<()>, Failed> {
         let mut state = self.state.lock().unwrap();
         assert!(!std::mem::replace(&mut state.writing, true), "two wrote at once");
         assert!(!state.broken, "written after a sync had failed");
@@ -150,8 +151,13 @@ impl Target for Disk {
         if self.refuse == Some(state.writes) {
             return Err(Failed::Refused(failure("full")));
         }
-        state.lines.extend_from_slice(records);
-        Ok(())
+        let count = if self.halve == Some(state.writes) { records.len() / 2 } else { records.len() };
+        if count == 0 {
+            return Err(Failed::Refused(failure("full")));
+        }
+        state.lines.extend_from_slice(&records[..count]);
+        let refused = (count < records.len()).then(|| failure("full"));
+        Ok(Put { written: (), count, refused })
     }
 
     fn sync(&self, (): &()) -> Result<(), AuditError> {
@@ -336,4 +342,79 @@ fn a_refused_write_is_told_to_its_own_callers_and_the_next_one_works() {
         },
         ORDERS,
     );
+}
+
+#[test]
+fn what_is_on_the_log_is_acknowledged_when_a_later_write_of_its_group_fails() {
+    for number in 1..=3 {
+        shuttle::check_random(
+            move || {
+                clock::press(false);
+                let (log, fates) = run(Disk { halve: Some(number), ..Disk::default() });
+                let state = log.target().state.lock().unwrap();
+                for (line, _, result) in &fates {
+                    assert_eq!(count(&state, |other| other.id == line.id), usize::from(result.is_ok()));
+                }
+                assert_eq!(state.synced, state.lines.len());
+                assert!(log.check().is_ok(), "and the next one works");
+            },
+            ORDERS / 3,
+        );
+    }
+}
+
+#[test]
+fn of_many_records_of_one_caller_the_first_are_acknowledged_when_a_later_write_fails() {
+    shuttle::check_random(
+        || {
+            clock::press(false);
+            let log = Arc::new(GroupCommit::new(Disk { halve: Some(1), ..Disk::default() }, DEADLINE));
+            let other = {
+                let log = Arc::clone(&log);
+                thread::spawn(move || put(&log, Line::act(100), Until::Durable).2)
+            };
+            let mut results = Vec::new();
+            log.submit_all((0..5).map(Line::act).collect(), |_, result| results.push(result)).unwrap();
+            let theirs = other.join().unwrap();
+            let state = log.target().state.lock().unwrap();
+            for (id, result) in
+                results.iter().chain([&theirs]).zip([0, 1, 2, 3, 4, 100]).map(|(r, id)| (id, r))
+            {
+                assert_eq!(count(&state, |line| line.id == id), usize::from(result.is_ok()), "{id}");
+            }
+            let refused = results.iter().position(Result::is_err).unwrap_or(5);
+            assert!(results[refused..].iter().all(Result::is_err), "nothing goes on behind a gap");
+        },
+        ORDERS,
+    );
+}
+
+#[test]
+fn who_gave_up_is_closed_only_for_what_is_on_the_log() {
+    for number in 1..=3 {
+        shuttle::check_random(
+            move || {
+                clock::press(true);
+                let (log, fates) = run(Disk { halve: Some(number), ..Disk::default() });
+                let state = log.target().state.lock().unwrap();
+                for (line, until, result) in &fates {
+                    let written = count(&state, |other| other.id == line.id);
+                    let closed = count(&state, |other| other.closes == Some(line.id));
+                    match result {
+                        Ok(()) => assert_eq!((written, closed), (1, 0)),
+                        Err(AuditError::Timeout { .. }) if *until == Until::Written => {
+                            assert!(written <= 1 && closed == 0);
+                        }
+                        // A closing record that is refused itself stops the log: it is left open as evidence.
+                        Err(AuditError::Timeout { .. }) if log.check().is_err() => assert!(closed <= written),
+                        Err(AuditError::Timeout { .. }) => assert_eq!(written, closed),
+                        Err(AuditError::Stopped { .. }) => assert!(written == 0 || log.check().is_err()),
+                        Err(other) => panic!("{other:?}"),
+                    }
+                }
+                assert!(log.check().is_err() || state.synced == state.lines.len());
+            },
+            ORDERS / 3,
+        );
+    }
 }

@@ -188,7 +188,7 @@ impl DiskFolder {
 
     fn open_file(&self, name: &str, flags: OFlags, mode: Mode) -> io::Result<DiskFile> {
         let descriptor = retry_on_intr(|| openat(&self.descriptor, name, flags | COMMON, mode))?;
-        Ok(DiskFile { file: File::from(descriptor) })
+        Ok(DiskFile { file: File::from(descriptor), failed_sync: Mutex::new(None) })
     }
 }
 
@@ -311,6 +311,9 @@ impl Folder for DiskFolder {
 #[derive(Debug)]
 struct DiskFile {
     file: File,
+    /// The sync that failed. The system says so once per descriptor: of two at once only one would be told, and the
+    /// next one would be told that all is well.
+    failed_sync: Mutex<Option<Errno>>,
 }
 
 impl LogFile for DiskFile {
@@ -332,12 +335,16 @@ impl LogFile for DiskFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        let mut failed = self.failed_sync.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = *failed {
+            return Err(error.into());
+        }
         // Not `File::sync_data`: that retries EINTR, and a sync that did not say "done" counts as failed.
         #[cfg(target_os = "linux")]
-        rustix::fs::fdatasync(&self.file)?;
+        let synced = rustix::fs::fdatasync(&self.file);
         #[cfg(not(target_os = "linux"))]
-        self.file.sync_data()?;
-        Ok(())
+        let synced = rustix::fs::fsync(&self.file);
+        Ok(synced.inspect_err(|error| *failed = Some(*error))?)
     }
 
     fn truncate(&self, size: u64) -> io::Result<()> {

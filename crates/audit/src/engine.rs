@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::AuditError;
-use crate::commit::{GroupCommit, Target, Until};
+use crate::commit::{GroupCommit, Put, Target, Until};
 use crate::journal::{Failed, Journal, Written};
 use crate::line::{Body, Record};
 use crate::locker::{Held, Locker, NotLocked};
@@ -36,14 +36,14 @@ impl Target for Directory {
     type Record = Record;
     type Written = Written;
 
-    fn write(&self, records: &[Record]) -> Result<Written, Failed> {
+    fn write(&self, records: &[Record]) -> Result<Put<Written>, Failed> {
         let mut journal = self.journal();
         let held = self.lock_folder()?;
-        let written = journal.commit(records);
+        let put = journal.commit(records);
         drop(held);
-        let written = written?;
-        self.pulse.count(records.len() as u64, journal.take_rolled());
-        Ok(written)
+        let put = put?;
+        self.pulse.count(put.count as u64, journal.take_rolled());
+        Ok(put)
     }
 
     fn sync(&self, written: &Written) -> Result<(), AuditError> {

@@ -40,6 +40,8 @@ mod scan;
 mod signing;
 #[cfg(test)]
 mod sim;
+#[cfg(test)]
+mod sim_tests;
 mod status;
 mod storage;
 mod sync;

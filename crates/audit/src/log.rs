@@ -291,6 +291,11 @@ impl AuditLog {
         Ok(event)
     }
 
+    #[cfg(test)]
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
     pub(crate) fn folder(&self) -> &dyn Folder {
         &*self.inner.audit
     }

@@ -28,12 +28,32 @@ struct State {
     operations: u64,
     /// The power goes when that many operations are done.
     power_until: Option<u64>,
+    fault: Option<Fault>,
+    /// The operations that append to a day file.
+    log_appends: Vec<u64>,
     changes: i128,
 }
 
 /// The disk.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sim(Arc<Mutex<State>>);
+
+/// Operations that fail, as a full or a broken disk fails them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fault {
+    /// The first of them, from 1.
+    pub(crate) at: u64,
+    /// How many in a row.
+    pub(crate) times: u64,
+    /// An append to the log that comes right before them is done by half.
+    pub(crate) half: bool,
+    /// A line of a writer without the lock slips in before that append.
+    pub(crate) slip: bool,
+}
+
+/// As the Python original writes it.
+pub(crate) const FOREIGN: &[u8] = br#"{"event_id": "8a6e0804-2bd0-4672-b79d-d97027f9071a", "timestamp": "2024-10-04T00:00:00.123456+00:00", "agent_id": "a", "action": "x", "resource": "y", "outcome": "success", "attribution_type": "agent", "metadata": {}}
+"#;
 
 /// What became of what was not synced.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +75,13 @@ impl Sim {
     }
     pub(crate) fn cut_power_after(&self, operations: u64) {
         self.0.lock().unwrap().power_until = Some(operations);
+    }
+    /// From now on this fails, or nothing does.
+    pub(crate) fn fail(&self, fault: Option<Fault>) {
+        self.0.lock().unwrap().fault = fault;
+    }
+    pub(crate) fn log_appends(&self) -> Vec<u64> {
+        self.0.lock().unwrap().log_appends.clone()
     }
 
     /// The root folder of this name. Its own name is durable.
@@ -112,6 +139,9 @@ impl Sim {
         state.operations += 1;
         if state.power_until.is_some_and(|until| state.operations > until) {
             return Err(io::Error::other("the power is off"));
+        }
+        if state.fault.is_some_and(|fault| (fault.at..fault.at + fault.times).contains(&state.operations)) {
+            return Err(io::ErrorKind::StorageFull.into());
         }
         act(&mut state)
     }
@@ -282,13 +312,26 @@ struct SimFile {
 
 impl LogFile for SimFile {
     fn append(&self, bytes: &[u8]) -> io::Result<usize> {
-        let end = self.sim.act(|state| {
+        let (end, count) = self.sim.act(|state| {
+            let is_log = state.folders[0]
+                .now
+                .iter()
+                .any(|(name, number)| *number == self.number && name.ends_with(".jsonl"));
+            let fault = state.fault.filter(|fault| is_log && fault.at == state.operations + 1);
+            if is_log {
+                state.log_appends.push(state.operations);
+            }
             let content = &mut state.files[self.number].now;
-            content.extend_from_slice(bytes);
-            Ok(content.len() as u64)
+            if fault.is_some_and(|fault| fault.slip) {
+                content.extend_from_slice(FOREIGN);
+            }
+            let count =
+                if fault.is_some_and(|fault| fault.half) { bytes.len().div_ceil(2) } else { bytes.len() };
+            content.extend_from_slice(&bytes[..count]);
+            Ok((content.len() as u64, count))
         })?;
         *self.position.lock().unwrap() = end;
-        Ok(bytes.len())
+        Ok(count)
     }
     fn position(&self) -> io::Result<u64> {
         Ok(*self.position.lock().unwrap())
@@ -322,150 +365,4 @@ impl LogFile for SimFile {
         Ok(())
     }
     fn forget_cache(&self, _offset: u64) {}
-}
-
-mod power_loss {
-    use std::collections::HashMap;
-    use std::ops::ControlFlow;
-    use std::sync::atomic::{AtomicI64, Ordering};
-
-    use entrabot_identity::{Attribute, AttributionChain, AttributionType, Config, Session};
-
-    use super::*;
-    use crate::data::DataDir;
-    use crate::time::{Clock, Timestamp};
-    use crate::verify::verify_folder;
-    use crate::{
-        AuditLog, AuditOptions, Auditable, CheckpointSigner, LogEntry, ServerName, SigningPolicy, Subject,
-        ToolName, VerifyOptions,
-    };
-
-    #[derive(Debug)]
-    struct SimClock(AtomicI64);
-
-    impl Clock for SimClock {
-        fn now(&self) -> Timestamp {
-            Timestamp::from_micros(self.0.fetch_add(1000, Ordering::Relaxed))
-        }
-    }
-
-    struct Call;
-
-    impl Auditable for Call {
-        fn subject(&self) -> Subject {
-            Subject::WorkIq { server: ServerName::parse("s").unwrap(), tool: ToolName::parse("t").unwrap() }
-        }
-    }
-
-    const DAY: i64 = 86_400_000_000;
-    const START: i64 = 20_000 * DAY - 5_000_000;
-
-    struct Machine {
-        signer: Arc<dyn CheckpointSigner>,
-        who: Arc<dyn Attribute>,
-    }
-
-    impl Machine {
-        fn new() -> Self {
-            let config =
-                Config::from_variables([("ENTRABOT_AGENT_ID", "22222222-2222-4222-8222-222222222222")]);
-            let who = Arc::new(AttributionChain::new(&config.unwrap(), Arc::new(Session::new())));
-            let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join("key");
-            std::fs::write(&path, crate::generate_signing_key().unwrap().expose()).unwrap();
-            let signers = crate::signing::load(&SigningPolicy::File(path), false).unwrap();
-            Self { signer: signers.current, who }
-        }
-
-        fn open(&self, sim: &Sim, now: i64) -> (AuditLog, Arc<SimClock>) {
-            let clock = Arc::new(SimClock(AtomicI64::new(now)));
-            let options = AuditOptions::new(Path::new("/audit"), Path::new("/data"))
-                .with_signing(SigningPolicy::Signer(Arc::clone(&self.signer)))
-                .with_clock(Arc::clone(&clock) as _);
-            let data = DataDir::Simulated(sim.root("/data"));
-            (
-                AuditLog::over(sim.root("/audit"), data, options, Arc::clone(&self.who), Vec::new()).unwrap(),
-                clock,
-            )
-        }
-
-        /// Appends, checkpoints, a day that ends, calls; gives the ids that were acknowledged. Any step may fail once
-        /// the power is off.
-        fn work(&self, sim: &Sim) -> Vec<String> {
-            let (log, clock) = self.open(sim, START);
-            let mut acknowledged = Vec::new();
-            let entry = || LogEntry::cli("a", "r", "success", AttributionType::Agent);
-            for round in 0..3 {
-                for _ in 0..2 {
-                    acknowledged.extend(log.log_event(entry()).ok().map(|id| id.to_string()));
-                }
-                if let Ok(permit) = log.permit(Call) {
-                    acknowledged.push(permit.recorded().event_id.to_string());
-                    drop(permit.finish(Ok::<(), ()>(())).into_result());
-                }
-                drop(log.checkpoint());
-                if round == 1 {
-                    // An outcome that is not synced yet when the day ends: the next file's first line covers it.
-                    if let Ok(permit) = log.permit(Call) {
-                        acknowledged.push(permit.recorded().event_id.to_string());
-                        drop(permit.finish(Ok::<(), ()>(())).into_result());
-                    }
-                    clock.0.fetch_add(DAY, Ordering::Relaxed);
-                }
-                let batch = vec![entry(); 5];
-                drop(log.log_events(&batch, |_, id| acknowledged.extend(id.ok().map(|id| id.to_string()))));
-            }
-            acknowledged
-        }
-
-        fn check(&self, sim: &Sim, acknowledged: &[String], when: &str) {
-            let data = sim.root("/data");
-            let report = verify_folder(sim.root("/audit"), Some(&*data), &VerifyOptions::new()).unwrap();
-            assert!(report.ok, "{when}: {report:?}");
-            let mut seen: HashMap<String, u32> = HashMap::new();
-            crate::read::query_folder(sim.root("/audit"), &crate::Query::new(), |event| {
-                if let crate::Seen::Event(event) = event {
-                    *seen.entry(event.event_id().to_owned()).or_default() += 1;
-                }
-                ControlFlow::Continue(())
-            })
-            .unwrap();
-            for id in acknowledged {
-                assert_eq!(seen.get(id), Some(&1), "{when}: {id}");
-            }
-        }
-    }
-
-    #[test]
-    fn case_54_power_loss_at_every_operation_loses_no_acknowledged_record_and_never_looks_like_tampering() {
-        let machine = Machine::new();
-        let whole = Sim::new();
-        let acknowledged = machine.work(&whole);
-        assert_eq!(acknowledged.len(), 25);
-        machine.check(&whole, &acknowledged, "no loss");
-        let operations = whole.operations();
-        for cut in 0..operations {
-            let sim = Sim::new();
-            sim.cut_power_after(cut);
-            let acknowledged = machine.work(&sim);
-            let all = std::env::var_os("ENTRABOT_TEST_LONG").is_some();
-            // Two of the four at each operation, the other two at the next, unless there is time.
-            let chosen = LOSSES
-                .into_iter()
-                .enumerate()
-                .filter(|(index, _)| all || (*index as u64 + cut).is_multiple_of(2));
-            for (index, loss) in chosen {
-                let when = format!("power cut after operation {cut} of {operations}, {loss:?}");
-                let back = sim.after_power_loss(loss, cut * 7 + index as u64);
-                machine.check(&back, &acknowledged, &when);
-                // The next process goes on, and is believed.
-                let (log, _clock) = machine.open(&back, START + 2 * DAY);
-                let id = log.log_event(LogEntry::cli("b", "r", "success", AttributionType::Agent)).unwrap();
-                log.checkpoint().unwrap_or_else(|error| panic!("{when}: {error}"));
-                drop(log);
-                let all: Vec<String> = acknowledged.iter().cloned().chain([id.to_string()]).collect();
-                machine.check(&back, &all, &format!("{when}, then went on"));
-            }
-        }
-    }
 }

@@ -5,7 +5,8 @@
 //! that directly follows another native line cannot, so the search goes back to the last such line.
 
 use crate::AuditError;
-use crate::chain::{Hash, prev_of};
+use crate::chain::{GENESIS, Hash, extend, prev_of};
+use crate::line::StoredLine;
 use crate::storage::{Folder, LogFile, read_full, read_range};
 use crate::time::{Day, Timestamp};
 
@@ -21,6 +22,41 @@ pub(crate) struct Tail {
     pub(crate) last_reading: Option<Timestamp>,
     /// Whether a line without a chain was seen in this file: then somebody without the lock may be writing.
     pub(crate) foreign: bool,
+}
+
+impl Tail {
+    pub(crate) fn genesis() -> Self {
+        Self { hash: GENESIS, next_seq: 0, last_time: None, last_reading: None, foreign: false }
+    }
+
+    /// Goes on over whole lines.
+    pub(crate) fn extend_over(&mut self, bytes: &[u8]) {
+        let mut start = 0;
+        let mut last_native = None;
+        for end in memchr::memchr_iter(b'\n', bytes) {
+            let line = &bytes[start..end];
+            self.hash = extend(&self.hash, line);
+            if prev_of(line).is_some() {
+                self.next_seq += 1;
+                last_native = Some(line);
+            } else {
+                self.foreign = true;
+            }
+            start = end + 1;
+        }
+        if let Some(line) = last_native {
+            self.note_native(line);
+        }
+    }
+
+    pub(crate) fn note_native(&mut self, line: &[u8]) {
+        let Ok(stored) = StoredLine::parse(line) else { return };
+        if let Some(seq) = stored.seq {
+            self.next_seq = seq.saturating_add(1);
+        }
+        self.last_time = Timestamp::parse(&stored.timestamp);
+        self.last_reading = stored.wall.as_deref().and_then(Timestamp::parse).or(self.last_time);
+    }
 }
 
 /// A tail, and up to where in the newest file it goes.
@@ -99,7 +135,7 @@ fn from_window(bytes: &[u8], before: Before) -> Option<Tail> {
     }
     let (hash, from) = match (sure, before) {
         (Some((at, prev)), _) => (prev, at),
-        (None, Before::Nothing) => (crate::chain::GENESIS, 0),
+        (None, Before::Nothing) => (GENESIS, 0),
         (None, _) => return None,
     };
     let mut tail = Tail { hash, ..Tail::genesis() };

@@ -1,0 +1,218 @@
+//! The leader: one caller at a time that writes and syncs for all.
+
+use std::time::Duration;
+
+use super::group::Caller;
+use super::queue::{Queue, Waiting};
+use super::sync::{MutexGuard, Ordering, yield_now};
+use super::{GroupCommit, Put, Target, Until, lock};
+use crate::AuditError;
+use crate::journal::Failed;
+
+/// After waiting in vain.
+const HURRY: u32 = 16;
+/// Where a sync takes less, nothing is gained by sharing it.
+const WORTHWHILE: Duration = Duration::from_micros(40);
+const MOST_PATIENCE: Duration = Duration::from_micros(100);
+
+impl<T: Target> GroupCommit<T> {
+    /// Writes the oldest group, syncs it if anybody needs that, and hands the lead over.
+    pub(super) fn lead(&self) {
+        // Handed over even when a commit panics: the others must not wait for ever.
+        let mut hand_over = HandOver { commit: self, served: 0 };
+        let Some(waiting) = self.take_group() else { return };
+        hand_over.served = waiting.records.len();
+        let mut led = Led { commit: self, waiting, lost: None, done: false };
+        let result = self.write(&led.waiting.records).and_then(|(number, put)| {
+            if let Some(error) = put.refused {
+                led.refuse_from(put.count, error);
+            }
+            self.acknowledge(&led.waiting, number, put.written)
+        });
+        led.finish(&result);
+    }
+
+    /// Tells those that wait how far their records have come, as far as anybody waits for it.
+    fn acknowledge(
+        &self,
+        waiting: &Waiting<T::Record>,
+        number: u64,
+        written: T::Written,
+    ) -> Result<(), AuditError> {
+        if waiting.has_caller(Until::Written) {
+            waiting.group.reach_written();
+        }
+        if waiting.has_caller(Until::Durable) {
+            return self.make_durable(number, &written);
+        }
+        let mut queue = lock(&self.queue);
+        queue.unsynced = Some((number, written));
+        if queue.background_sleeps {
+            self.wake.notify_all();
+        }
+        Ok(())
+    }
+
+    fn take_group(&self) -> Option<Waiting<T::Record>> {
+        let mut queue = lock(&self.queue);
+        if queue.length < queue.pace.expected {
+            queue = self.gather(queue);
+        }
+        let group = queue.groups.pop_front()?;
+        queue.length -= group.records.len();
+        if queue.outside > 0 {
+            self.room.notify_all();
+        }
+        Some(group)
+    }
+
+    /// Gives those that are expected a moment to come.
+    fn gather<'a>(&'a self, mut queue: MutexGuard<'a, Queue<T>>) -> MutexGuard<'a, Queue<T>> {
+        let sync = Duration::from_nanos(self.sync_time.load(Ordering::Relaxed));
+        if sync < WORTHWHILE {
+            return queue;
+        }
+        if queue.pace.hurried > 0 {
+            queue.pace.hurried -= 1;
+            return queue;
+        }
+        let expected = queue.pace.expected;
+        let until = self.target.now() + MOST_PATIENCE.min(sync / 2);
+        while queue.length < expected {
+            if self.target.now() >= until {
+                queue.pace.hurried = HURRY;
+                break;
+            }
+            drop(queue);
+            yield_now();
+            queue = lock(&self.queue);
+        }
+        queue
+    }
+
+    /// The group's number, and what of it is on the log.
+    fn write(&self, records: &[T::Record]) -> Result<(u64, Put<T::Written>), AuditError> {
+        self.check_stopped()?;
+        match self.target.write(records) {
+            Ok(put) => Ok((self.written.fetch_add(1, Ordering::SeqCst) + 1, put)),
+            Err(Failed::Refused(error)) => Err(error),
+            Err(Failed::Fatal(error)) => {
+                self.stop(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// Syncs the group of this number and all before it.
+    pub(super) fn make_durable(&self, number: u64, written: &T::Written) -> Result<(), AuditError> {
+        self.sync_alone(|| {
+            if self.durable.load(Ordering::SeqCst) >= number {
+                return Ok(());
+            }
+            let begin = self.target.now();
+            self.target.sync(written)?;
+            let took = u64::try_from((self.target.now() - begin).as_nanos()).unwrap_or(u64::MAX / 4);
+            let before = self.sync_time.load(Ordering::Relaxed);
+            self.sync_time.store((before * 3 + took) / 4, Ordering::Relaxed);
+            self.durable.fetch_max(number, Ordering::SeqCst);
+            Ok(())
+        })
+    }
+
+    /// Runs a sync while no other runs. Its failure stops the log.
+    pub(crate) fn sync_alone(&self, sync: impl FnOnce() -> Result<(), AuditError>) -> Result<(), AuditError> {
+        let _one_at_a_time = lock(&self.syncing);
+        // First this: if the sync before failed, ours may report nothing at all.
+        self.check_stopped()?;
+        sync().inspect_err(|error| self.stop(error.clone()))
+    }
+
+    fn hand_over(&self, served: usize) {
+        let mut queue = lock(&self.queue);
+        queue.pace.expected = served + queue.length;
+        queue.forget_synced(self.durable.load(Ordering::SeqCst));
+        if let Some(next) = queue.groups.front()
+            && next.callers.iter().any(Option::is_some)
+        {
+            next.group.appoint_leader();
+            return;
+        }
+        queue.leading = false;
+        if !queue.groups.is_empty() {
+            self.wake.notify_all();
+        }
+    }
+}
+
+/// A group on its way to the disk. However that ends, those that wait for it are told.
+struct Led<'a, T: Target> {
+    commit: &'a GroupCommit<T>,
+    waiting: Waiting<T::Record>,
+    /// Why a record is not on the log that nobody waits for.
+    lost: Option<AuditError>,
+    done: bool,
+}
+
+impl<T: Target> Led<'_, T> {
+    /// The records from there on are not on the log, and that is told to those that wait for them. The group goes on
+    /// without them.
+    fn refuse_from(&mut self, count: usize, error: AuditError) {
+        self.waiting.records.truncate(count);
+        let refused = self.waiting.callers.split_off(count);
+        if refused.iter().any(Option::is_none) {
+            self.lost = Some(error.clone());
+        }
+        if let Some(first) = refused.iter().flatten().next() {
+            self.waiting.group.refuse_from(first.ticket, error);
+        }
+    }
+
+    fn finish(&mut self, result: &Result<(), AuditError>) {
+        self.done = true;
+        let given_up = self.waiting.group.finish(result);
+        if let Err(error) = result
+            && self.waiting.callers.iter().any(Option::is_none)
+        {
+            self.lost = Some(error.clone());
+        }
+        // What nobody waits for must not be lost in silence: the next permit is refused.
+        if let Some(error) = self.lost.take() {
+            self.commit.stop(error);
+        }
+        if result.is_ok() {
+            given_up.into_iter().for_each(|ticket| self.close(ticket));
+        }
+    }
+
+    /// Closes what a record opened whose caller gave up.
+    fn close(&self, ticket: u64) {
+        let same = |caller: &Option<Caller>| caller.is_some_and(|caller| caller.ticket == ticket);
+        let Some(index) = self.waiting.callers.iter().position(same) else { return };
+        match self.commit.target.closing(&self.waiting.records[index]) {
+            Ok(Some(closing)) => self.commit.leave(closing),
+            Ok(None) => {}
+            Err(error) => self.commit.stop(error),
+        }
+    }
+}
+
+impl<T: Target> Drop for Led<'_, T> {
+    fn drop(&mut self) {
+        if !self.done {
+            let error = AuditError::Stopped { cause: "a commit panicked".to_owned() };
+            self.commit.stop(error.clone());
+            self.finish(&Err(error));
+        }
+    }
+}
+
+struct HandOver<'a, T: Target> {
+    commit: &'a GroupCommit<T>,
+    served: usize,
+}
+
+impl<T: Target> Drop for HandOver<'_, T> {
+    fn drop(&mut self) {
+        self.commit.hand_over(self.served);
+    }
+}

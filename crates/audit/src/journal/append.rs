@@ -1,0 +1,184 @@
+//! Links records to the chain and writes them.
+
+use std::io;
+
+use serde_json::{Map, json};
+
+use super::{Failed, Journal, MAX_WRITE, Written};
+use crate::AuditError;
+use crate::chain::extend;
+use crate::commit::Put;
+use crate::line::{Body, MAX_LINE, Record};
+use crate::storage::{LogFile, read_range};
+use crate::tail::Tail;
+
+/// A line of a writer without the lock that slipped in before a batch of ours.
+#[derive(Debug)]
+pub(super) struct Race {
+    lines: usize,
+    foreign_bytes: u64,
+}
+
+impl Journal {
+    /// Links the records to the chain and writes them. Not synced.
+    pub(super) fn write(&mut self, records: &[Record]) -> Result<Put<Written>, Failed> {
+        self.explain_race()?;
+        let mut put = self.write_some(records)?;
+        while put.refused.is_none() {
+            match self.go_on(&records[put.count..]) {
+                Ok(None) => break,
+                Ok(Some(more)) => put = Put { count: put.count + more.count, ..more },
+                // What is on the log stays there, whatever becomes of the rest.
+                Err(Failed::Refused(error)) => put.refused = Some(error),
+                Err(fatal @ Failed::Fatal(_)) => return Err(fatal),
+            }
+        }
+        Ok(put)
+    }
+
+    fn go_on(&mut self, rest: &[Record]) -> Result<Option<Put<Written>>, Failed> {
+        self.explain_race()?;
+        if rest.is_empty() { Ok(None) } else { self.write_some(rest).map(Some) }
+    }
+
+    /// As many of the records as one write(2) takes.
+    fn write_some(&mut self, records: &[Record]) -> Result<Put<Written>, Failed> {
+        self.roll_to(records[0].reading.day())?;
+        let head = self.head.as_mut().expect("rolling opens a file");
+        // While somebody without the lock writes too, each line goes alone: a line that slips in between then never
+        // stands inside a batch.
+        let most = if head.tail.foreign { 1 } else { records.len() };
+        self.buffer.clear();
+        let mut tail = head.tail.clone();
+        let mut count = 0;
+        for record in &records[..most] {
+            if record.reading.day() > head.day || self.buffer.len() + MAX_LINE > MAX_WRITE {
+                break;
+            }
+            let time = record.reading.max(tail.last_time.unwrap_or(head.day.start())).max(head.day.start());
+            let apart = time.as_micros().abs_diff(record.reading.as_micros()) > 1_000_000;
+            let start = self.buffer.len();
+            record.push(&mut self.buffer, time, apart.then_some(record.reading), tail.next_seq, &tail.hash);
+            tail.hash = extend(&tail.hash, &self.buffer[start..]);
+            tail.next_seq += 1;
+            tail.last_time = Some(time);
+            tail.last_reading = Some(record.reading);
+            self.buffer.push(b'\n');
+            count += 1;
+        }
+        self.append(tail, count)
+    }
+
+    /// Writes the buffer of so many lines, whose end leaves the chain at `tail`.
+    fn append(&mut self, tail: Tail, lines: usize) -> Result<Put<Written>, Failed> {
+        let head = self.head.as_mut().expect("the caller opened a file");
+        let mut done = 0;
+        let appended = append_counting(&*head.file, &self.buffer, &mut done)
+            .map_err(|e| ("append to", e))
+            .and_then(|()| head.file.position().map_err(|e| ("inspect", e)));
+        let expected = head.end + self.buffer.len() as u64;
+        match appended {
+            Ok(position) if position == expected => {
+                head.end = position;
+                head.tail = tail;
+                Ok(Put { written: head.written(), count: lines, refused: None })
+            }
+            Ok(position) => Ok(self.note_race(position, lines)),
+            Err((operation, error)) => {
+                let path = self.folder.file_path(&head.name);
+                self.give_back(done, AuditError::storage(operation, path, &error))
+            }
+        }
+    }
+
+    /// A line of a writer without the lock slipped in before ours. The first of ours still names a hash that the rules
+    /// allow; what follows must go on from the true one.
+    fn note_race(&mut self, position: u64, lines: usize) -> Put<Written> {
+        let head = self.head.as_mut().expect("still open");
+        head.tail.foreign = true;
+        let foreign_bytes = position.saturating_sub(head.end + self.buffer.len() as u64);
+        let written = head.written();
+        if lines > 1 {
+            self.race = Some(Race { lines, foreign_bytes });
+        }
+        // When that fails the next commit does it: ours are on the log either way.
+        Put { written, count: lines, refused: self.catch_up(position).err() }
+    }
+
+    /// A batch into which a foreign line slipped is followed by the word that says so, before anything else.
+    fn explain_race(&mut self) -> Result<(), Failed> {
+        let Some(race) = &self.race else { return Ok(()) };
+        let metadata = [
+            ("lines".to_owned(), json!(race.lines)),
+            ("foreign_bytes".to_owned(), json!(race.foreign_bytes)),
+        ];
+        let body = Body::system("audit.raced", "audit.log", &Map::from_iter(metadata));
+        let record = Record::new(&body, "success", None, self.clock.now())?;
+        self.write_some(std::slice::from_ref(&record))?;
+        self.race = None;
+        Ok(())
+    }
+
+    /// After a write that failed with so many bytes done: cuts them off again. Where that cannot be done, or somebody
+    /// else's bytes follow, the lines that are whole stay on the log.
+    fn give_back(&mut self, done: usize, error: AuditError) -> Result<Put<Written>, Failed> {
+        let head = self.head.as_mut().expect("the caller opened a file");
+        if done == 0 || cut_off(&*head.file, head.end, done as u64) {
+            return Err(Failed::Refused(error));
+        }
+        let (from, written) = (head.end, head.written());
+        let Ok((count, foreign_bytes)) = self.count_ours(from) else {
+            // A torn line alone is for the next commit to deal with.
+            let torn_only = !self.buffer[..done].contains(&b'\n');
+            return Err(if torn_only { Failed::Refused(error) } else { Failed::Fatal(error) });
+        };
+        if count == 0 {
+            return Err(Failed::Refused(error));
+        }
+        if count > 1 && foreign_bytes > 0 {
+            self.race = Some(Race { lines: count, foreign_bytes });
+        }
+        Ok(Put { written, count, refused: Some(error) })
+    }
+
+    /// How many of the buffer's lines stand in the file behind `from`, and how many bytes that are none of ours. The
+    /// chain is taken to the file's end.
+    fn count_ours(&mut self, from: u64) -> Result<(usize, u64), AuditError> {
+        let head = self.head.as_ref().expect("the caller opened a file");
+        let path = self.folder.file_path(&head.name);
+        let fail = |error: io::Error| AuditError::storage("read", &path, &error);
+        let size = head.file.stat().map_err(fail)?.size;
+        let bytes = read_range(&*head.file, from, size).map_err(fail)?;
+        let mut ours = self.buffer.split_inclusive(|byte| *byte == b'\n').peekable();
+        let (mut count, mut length) = (0, 0);
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if line.ends_with(b"\n") && ours.next_if_eq(&line).is_some() {
+                count += 1;
+                length += line.len();
+            }
+        }
+        self.catch_up(size)?;
+        let end = self.head.as_ref().expect("still open").end;
+        Ok((count, end.saturating_sub(from + length as u64)))
+    }
+}
+
+/// Cuts a failed write off again, unless somebody else's bytes follow.
+fn cut_off(file: &dyn LogFile, end: u64, written: u64) -> bool {
+    file.stat().is_ok_and(|stat| stat.size == end + written) && file.truncate(end).is_ok()
+}
+
+pub(crate) fn append_all(file: &dyn LogFile, bytes: &[u8]) -> io::Result<()> {
+    append_counting(file, bytes, &mut 0)
+}
+
+/// Counts the bytes that are written, also when it fails.
+fn append_counting(file: &dyn LogFile, bytes: &[u8], done: &mut usize) -> io::Result<()> {
+    while *done < bytes.len() {
+        match file.append(&bytes[*done..])? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            count => *done += count,
+        }
+    }
+    Ok(())
+}
