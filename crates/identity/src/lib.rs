@@ -13,6 +13,8 @@ mod session;
 mod delegated;
 #[cfg(feature = "tokens")]
 mod graph;
+#[cfg(feature = "otlp")]
+mod otlp;
 #[cfg(feature = "provisioning")]
 mod provisioning;
 #[cfg(feature = "tokens")]
@@ -21,7 +23,7 @@ mod tokens;
 pub use attribution::{Attribute, Attribution, AttributionChain, AttributionType, Unattributed, Via};
 pub use config::{
     AuditSigning, BaseUrl, BlueprintCredential, Cloud, Config, ConfigError, ConfirmWrites, LogLevel, Mode,
-    Origin, OutcomeSync, ShownSetting,
+    Origin, Otlp, OtlpEndpoint, OtlpProtocol, OtlpSignal, OtlpTarget, OutcomeSync, ShownSetting,
 };
 #[cfg(feature = "delegated")]
 pub use delegated::{Delegated, DelegatedError, DelegatedToken, DeviceCodePrompt, SignInPrompt, SignInWay};
@@ -32,6 +34,8 @@ pub use gate::{Action, ActionGate, Admitted, GateError};
 #[cfg(feature = "tokens")]
 pub use graph::{CertificateStatus, GraphError, Preflight, Sponsor, Sponsors, SponsorsError};
 pub use ids::{AgentId, AgentUserId, BlueprintAppId, ClientId, InvalidId, ObjectId, TenantId};
+#[cfg(feature = "otlp")]
+pub use otlp::{OtlpError, OtlpSender, Taken};
 #[cfg(feature = "provisioning")]
 pub use provisioning::{
     BlueprintChoice, Change, Desired, Fate, FoundThing, GrantResource, HeldCertificate, HeldGrant,

@@ -87,6 +87,10 @@ impl BaseUrl {
     pub fn is_microsoft(&self) -> bool {
         self.host_end == self.origin_end && cloud::is_microsoft(self.host())
     }
+    /// The same with a plain path after it.
+    pub(super) fn with_path(&self, path: &'static str) -> Self {
+        Self { text: format!("{}{path}", self.text), ..self.clone() }
+    }
     /// The original's default ends in a tenant segment (`/common`), which the hops add themselves.
     pub(super) fn without_tenant(mut self, tenant: Option<&str>) -> Self {
         if let Some(slash) = self.text[self.origin_end..].rfind('/') {

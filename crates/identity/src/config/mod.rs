@@ -5,6 +5,7 @@ mod cloud;
 pub(crate) mod env_file;
 mod error;
 mod names;
+mod otlp;
 mod read;
 pub(crate) mod show;
 mod values;
@@ -16,6 +17,7 @@ use entrabot_keystore::{CertificateThumbprint, KeystorePolicy, SignatureAlgorith
 pub use base_url::BaseUrl;
 pub use cloud::Cloud;
 pub use error::ConfigError;
+pub use otlp::{Otlp, OtlpEndpoint, OtlpProtocol, OtlpSignal, OtlpTarget};
 pub use show::{Origin, ShownSetting};
 pub use values::{AuditSigning, BlueprintCredential, ConfirmWrites, LogLevel, Mode, OutcomeSync};
 
@@ -69,6 +71,7 @@ pub struct Config {
     xpia_wrap: bool,
     human_user_ids: Vec<String>,
     human_upns: Vec<String>,
+    otlp: Result<Otlp, ConfigError>,
 }
 
 impl Config {
@@ -310,6 +313,14 @@ impl Config {
     #[must_use]
     pub fn human_upns(&self) -> &[String] {
         &self.human_upns
+    }
+    /// `OTEL_*`: where traces, metrics and the audit's export go. Those variables are not ours alone, so what is wrong with
+    /// one stops nothing but the telemetry.
+    ///
+    /// # Errors
+    /// Names the first that cannot be used.
+    pub fn otlp(&self) -> Result<&Otlp, &ConfigError> {
+        self.otlp.as_ref()
     }
     /// The settings file: read when it was there, and where `provision` writes. `None` without a home directory.
     #[must_use]

@@ -7,7 +7,7 @@ use entrabot_keystore::{CertificateThumbprint, KeystorePolicy, SignatureAlgorith
 
 use super::env_file::{self, Line};
 use super::values::{self, AuditSigning, BlueprintCredential, ConfirmWrites, LogLevel, Mode, OutcomeSync};
-use super::{BaseUrl, Cloud, Config, ConfigError, Origin, names};
+use super::{BaseUrl, Cloud, Config, ConfigError, Origin, Otlp, names};
 use crate::InvalidId;
 
 /// The variables that concern us, with where each came from.
@@ -107,7 +107,7 @@ impl Raw {
         self.parse(name, |text| parse(text).map_err(|error| ConfigError::malformed(name, error.to_string())))
     }
 
-    fn switch(&self, name: &str, default: bool) -> Result<bool, ConfigError> {
+    pub(super) fn switch(&self, name: &str, default: bool) -> Result<bool, ConfigError> {
         Ok(self.parse(name, |text| values::switch(name, text))?.unwrap_or(default))
     }
 
@@ -217,6 +217,7 @@ impl Config {
             xpia_wrap: raw.switch("ENTRABOT_XPIA_WRAP_ENABLE", true)?,
             human_user_ids: plural(&raw, "ENTRABOT_HUMAN_USER_IDS", "ENTRABOT_HUMAN_USER_ID"),
             human_upns: plural(&raw, "ENTRABOT_HUMAN_UPNS", "ENTRABOT_HUMAN_UPN"),
+            otlp: Otlp::read(&raw),
             raw,
             warnings,
             env_file,

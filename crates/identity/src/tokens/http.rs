@@ -13,7 +13,7 @@ use super::{Egress, TlsFault};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// This host answers at once, or has no such endpoint.
-#[cfg(feature = "federated")]
+#[cfg(any(feature = "federated", feature = "otlp"))]
 const CONNECT_TIMEOUT_HERE: Duration = Duration::from_secs(2);
 
 /// The verbs we use.
@@ -31,7 +31,7 @@ pub(crate) enum Method {
 pub(crate) struct Request<'a> {
     pub(crate) method: Method,
     pub(crate) url: &'a str,
-    pub(crate) headers: Vec<(&'static str, Zeroizing<String>)>,
+    pub(crate) headers: Vec<(&'a str, Zeroizing<String>)>,
     pub(crate) body: Option<(&'static str, Zeroizing<Vec<u8>>)>,
     pub(crate) timeout: Duration,
     /// An answer with a longer body is [`HttpError::TooLarge`].
@@ -83,7 +83,7 @@ enum Way {
     /// Out, over TLS, as the settings say.
     Out(Egress),
     /// To an endpoint of this host, which speaks plain HTTP. Never through a proxy.
-    #[cfg(feature = "federated")]
+    #[cfg(any(feature = "federated", feature = "otlp"))]
     ThisHost,
 }
 
@@ -98,8 +98,8 @@ impl Http {
         Self { way: Way::Out(egress.clone()), client: OnceLock::new() }
     }
 
-    /// For the identity endpoint of the host that we run on, and nothing else.
-    #[cfg(feature = "federated")]
+    /// For an endpoint of the machine that we run on, and nothing else.
+    #[cfg(any(feature = "federated", feature = "otlp"))]
     pub(crate) fn of_this_host() -> Self {
         Self { way: Way::ThisHost, client: OnceLock::new() }
     }
@@ -157,7 +157,7 @@ fn build(way: &Way) -> Result<reqwest::Client, HttpError> {
     let builder = match way {
         Way::Out(egress) => out(builder, egress)?,
         // Without roots: it needs none, and a small image may have none.
-        #[cfg(feature = "federated")]
+        #[cfg(any(feature = "federated", feature = "otlp"))]
         Way::ThisHost => builder
             .connect_timeout(CONNECT_TIMEOUT_HERE)
             .tls_certs_only(std::iter::empty::<reqwest::Certificate>()),
@@ -195,7 +195,9 @@ fn headers(request: &Request<'_>) -> Result<HeaderMap, HttpError> {
         let mut value =
             HeaderValue::from_str(value).map_err(|_| HttpError::Setup("a header value is not printable"))?;
         value.set_sensitive(true);
-        map.insert(HeaderName::from_static(name), value);
+        let name = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| HttpError::Setup("a header's name is none"))?;
+        map.insert(name, value);
     }
     Ok(map)
 }
