@@ -4,90 +4,16 @@
 
 mod journey;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use entrabot_tests::built;
 use entrabot_tests::mcp::Client;
-use entrabot_tests::settings;
-use entrabot_tests::stand_in::{Effect, Fault, FirstByteHook, Options, Role, StandIn};
-use journey::{Finished, finished, records};
+use entrabot_tests::stand_in::{Effect, Fault, FirstByteHook, Options, Role};
+use journey::records;
+use journey::replica::{ISSUER, Replica, SUBJECT, project};
 use serde_json::json;
-
-const ISSUER: &str = "https://oidc.example/cluster/";
-const SUBJECT: &str = "system:serviceaccount:agents:entrabot";
-
-/// A pod, or a virtual machine: the ready agent's ids, and nothing that holds a secret.
-struct Replica {
-    cloud: StandIn,
-    dir: tempfile::TempDir,
-    settings: BTreeMap<String, String>,
-}
-
-impl Replica {
-    fn new(credential: &str) -> io::Result<Self> {
-        Self::with(credential, Options::default())
-    }
-
-    fn with(credential: &str, options: Options) -> io::Result<Self> {
-        let cloud = StandIn::try_start(options)?;
-        let dir = tempfile::tempdir()?;
-        let own = [
-            ("ENTRABOT_BLUEPRINT_CREDENTIAL", credential.to_owned()),
-            ("ENTRABOT_AUDIT_SIGNING", "off".to_owned()),
-            ("HOME", dir.path().display().to_string()),
-        ];
-        let (known, ids) = (settings::of_cloud(cloud.info()), settings::of_agent(cloud.info()));
-        let settings = known.into_iter().chain(ids).chain(own);
-        let settings = settings.map(|(name, value)| (name.to_owned(), value)).collect();
-        Ok(Self { dir, settings, cloud })
-    }
-
-    fn set(&mut self, name: &str, value: impl Into<String>) {
-        self.settings.insert(name.to_owned(), value.into());
-    }
-
-    /// With these variables and no others: no bus among them.
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(built::entrabot());
-        command.args(arguments).env_clear().envs(&self.settings).current_dir(self.dir.path());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> io::Result<Finished> {
-        finished(self.command(arguments), b"")
-    }
-
-    fn audit_dir(&self) -> PathBuf {
-        self.dir.path().join(".entrabot/audit")
-    }
-
-    fn token_file(&mut self) -> io::Result<PathBuf> {
-        self.cloud.federate(ISSUER, SUBJECT);
-        let path = self.dir.path().join("token");
-        self.set("AZURE_FEDERATED_TOKEN_FILE", path.display().to_string());
-        project(&self.cloud, &path, 3_600)?;
-        Ok(path)
-    }
-
-    /// What hop 1 was proven with, each time.
-    fn assertions(&self) -> Vec<String> {
-        let requests = self.cloud.requests();
-        let first = requests.iter().filter(|request| request.hop() == Some(1));
-        first.filter_map(|request| request.field("client_assertion").map(str::to_owned)).collect()
-    }
-}
-
-/// Swaps the token as kubelet does: a new file takes the old one's name.
-fn project(cloud: &StandIn, path: &Path, seconds: i64) -> io::Result<()> {
-    let new = path.with_extension("new");
-    fs::write(&new, cloud.service_account_token(ISSUER, SUBJECT, seconds))?;
-    fs::rename(new, path)
-}
 
 fn write(client: &Client) -> io::Result<entrabot_tests::mcp::Answer> {
     client.call("create_word_document", &json!({"file_name": "x.docx", "content_html": "<p>x</p>"}))
@@ -170,7 +96,7 @@ fn a_credential_that_is_not_there_is_an_error_and_no_other_one_is_tried() -> io:
     assert_eq!(whoami.json()["error_type"], "CredentialUnavailableError", "{whoami:?}");
     assert!(whoami.stdout.contains("AZURE_FEDERATED_TOKEN_FILE"), "{whoami:?}");
 
-    let path = replica.dir.path().join("gone");
+    let path = replica.dir().join("gone");
     replica.set("AZURE_FEDERATED_TOKEN_FILE", path.display().to_string());
     let whoami = replica.run(&["whoami", "--json"])?;
     assert_eq!(whoami.json()["error_type"], "FederatedTokenError", "{whoami:?}");

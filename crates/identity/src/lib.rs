@@ -23,13 +23,14 @@ mod tokens;
 pub use attribution::{Attribute, Attribution, AttributionChain, AttributionType, Unattributed, Via};
 pub use config::{
     AuditSigning, BaseUrl, BlueprintCredential, Cloud, Config, ConfigError, ConfirmWrites, LogLevel, Mode,
-    Origin, Otlp, OtlpEndpoint, OtlpProtocol, OtlpSignal, OtlpTarget, OutcomeSync, ShownSetting,
+    Origin, Otlp, OtlpEndpoint, OtlpProtocol, OtlpSignal, OtlpTarget, OutcomeSync, ShownSetting, VaultKey,
+    VaultToken,
 };
 #[cfg(feature = "delegated")]
 pub use delegated::{Delegated, DelegatedError, DelegatedToken, DeviceCodePrompt, SignInPrompt, SignInWay};
 pub use entrabot_keystore::{Diagnose, ErrorClass};
 #[cfg(feature = "federated")]
-pub use federated::{FederatedCredential, FederatedError};
+pub use federated::{FederatedError, KeyVaultError};
 pub use gate::{Action, ActionGate, Admitted, GateError};
 #[cfg(feature = "tokens")]
 pub use graph::{CertificateStatus, GraphError, Preflight, Sponsor, Sponsors, SponsorsError};

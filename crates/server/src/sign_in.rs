@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use entrabot_identity::{
-    AccessToken, ClaimsChallenge, Config, Egress, FederatedCredential, Hop, KeystoreSigner, Resource,
-    Session, SessionState, TokenError, TokenExchange, TokenFuture, TokenSource,
+    AccessToken, ClaimsChallenge, Config, Egress, Hop, Resource, Session, SessionState, TokenError,
+    TokenExchange, TokenFuture, TokenSource,
 };
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
@@ -49,13 +49,7 @@ impl SignIn {
         if let Some(exchange) = self.exchange.get() {
             return Ok(exchange);
         }
-        let exchange = match FederatedCredential::from_config(&self.config)? {
-            Some(credential) => TokenExchange::federated(&self.config, credential, &self.egress)?,
-            None => {
-                let signer = Arc::new(KeystoreSigner::from_config(&self.config)?);
-                TokenExchange::from_config(&self.config, signer, &self.egress)?
-            }
-        };
+        let exchange = TokenExchange::as_configured(&self.config, &self.egress)?;
         Ok(self.exchange.get_or_init(|| exchange))
     }
 

@@ -26,6 +26,10 @@ pub(crate) mod odata {
 
 /// App id of Microsoft Graph.
 pub(crate) const GRAPH_APP_ID: &str = "00000003-0000-0000-c000-000000000000";
+/// App id of Azure Key Vault.
+pub(crate) const VAULT_APP_ID: &str = "cfa8b339-82a2-471a-a3c9-0fc0be7a4093";
+/// What a token for a vault is for.
+pub(crate) const VAULT: &str = "https://vault.azure.net";
 /// Audience shared by all V1 Work IQ servers ("Agent 365 tools").
 pub(crate) const WORK_IQ_APP_ID: &str = "ea9ffc3e-8a23-4a7d-836d-234d7c7565c1";
 /// Audience of the V2 Word server.

@@ -278,7 +278,7 @@ fn seed_provisioner(directory: &mut Directory, graph: &str, credential: &Credent
 }
 
 /// An ordinary app with its principal; returns the app id.
-fn seed_app(directory: &mut Directory, name: &str, more: Value) -> String {
+pub(crate) fn seed_app(directory: &mut Directory, name: &str, more: Value) -> String {
     let app_id = Uuid::new_v4().to_string();
     let mut body = json!({
         "@odata.type": "#microsoft.graph.application", "appId": app_id, "displayName": name,
@@ -306,7 +306,7 @@ pub(crate) fn now() -> String {
     chrono::Utc::now().format("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-fn key_credential(credential: &Credential) -> Value {
+pub(crate) fn key_credential(credential: &Credential) -> Value {
     use x509_parser::prelude::FromDer as _;
     let (_, certificate) = x509_parser::prelude::X509Certificate::from_der(&credential.cert_der)
         .expect("a certificate that was just made can be read");

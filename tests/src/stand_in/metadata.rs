@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::directory::VAULT;
 use super::entra::tokens::issuer_v2;
 use super::{Cloud, StandIn};
 
@@ -40,7 +41,7 @@ impl StandIn {
     /// A service account token as a cluster projects it, good for so many seconds.
     #[must_use]
     pub fn service_account_token(&self, issuer: &str, subject: &str, seconds: i64) -> String {
-        platform_token(&self.cloud, issuer, subject, seconds)
+        platform_token(&self.cloud, AUDIENCE, issuer, subject, seconds)
     }
 
     /// Starts the identity endpoint of a host whose system-assigned identity the blueprint trusts.
@@ -54,10 +55,10 @@ impl StandIn {
     }
 }
 
-fn platform_token(cloud: &Cloud, issuer: &str, subject: &str, seconds: i64) -> String {
+fn platform_token(cloud: &Cloud, audience: &str, issuer: &str, subject: &str, seconds: i64) -> String {
     let now = chrono::Utc::now().timestamp();
     cloud.signer.sign(&json!({
-        "aud": AUDIENCE, "iss": issuer, "sub": subject, "iat": now, "nbf": now, "exp": now + seconds,
+        "aud": audience, "iss": issuer, "sub": subject, "iat": now, "nbf": now, "exp": now + seconds,
         "jti": Uuid::new_v4().to_string(),
     }))
 }
@@ -190,7 +191,8 @@ fn answer(lines: &[String], cloud: &Cloud, principal: &str) -> (u16, Value) {
     if query("api-version").as_deref() != Some(version) {
         return invalid("The API version is missing or not supported");
     }
-    if query("resource").as_deref() != Some(AUDIENCE) {
+    let resource = query("resource").unwrap_or_default();
+    if ![AUDIENCE, VAULT].contains(&resource.as_str()) {
         return (
             400,
             json!({"error": "invalid_resource", "error_description": "AADSTS500011: The resource was not found"}),
@@ -199,10 +201,10 @@ fn answer(lines: &[String], cloud: &Cloud, principal: &str) -> (u16, Value) {
     if query("client_id").is_some() {
         return invalid("Identity not found");
     }
-    let token = platform_token(cloud, &issuer_v2(cloud), principal, 86_400);
+    let token = platform_token(cloud, &resource, &issuer_v2(cloud), principal, 86_400);
     let end = (chrono::Utc::now().timestamp() + 86_400).to_string();
     let mut body =
-        json!({"access_token": token, "expires_on": end, "resource": AUDIENCE, "token_type": "Bearer"});
+        json!({"access_token": token, "expires_on": end, "resource": resource, "token_type": "Bearer"});
     if imds {
         body["expires_in"] = json!("86400");
         body["not_before"] = json!(chrono::Utc::now().timestamp().to_string());

@@ -26,6 +26,7 @@ mod metadata;
 pub(crate) mod pki;
 mod record;
 mod relay;
+mod vault;
 mod work_iq;
 
 use std::fmt;
@@ -44,6 +45,7 @@ pub use faults::{Behaviour, Effect, Fault, WorkIqFormat};
 pub use metadata::Metadata;
 pub use pki::TlsFault;
 pub use record::RecordedRequest;
+pub use vault::{Vault, VaultRequest};
 
 use directory::Directory;
 use documents::Documents;

@@ -70,11 +70,20 @@ impl Authority {
 
     /// A server certificate with this fault.
     pub(crate) fn certified(&self, fault: TlsFault) -> io::Result<CertifiedKey> {
-        let name = if fault == TlsFault::WrongName { "login.example" } else { "localhost" };
-        let mut names = vec![name.to_owned()];
-        if fault != TlsFault::WrongName {
-            names.push("127.0.0.1".to_owned());
+        match fault {
+            TlsFault::WrongName => self.issue(&["login.example"], fault),
+            _ => self.issue(&["localhost", "127.0.0.1"], fault),
         }
+    }
+
+    /// A good server certificate for this host.
+    pub(crate) fn certified_for(&self, host: &str) -> io::Result<CertifiedKey> {
+        self.issue(&[host], TlsFault::None)
+    }
+
+    fn issue(&self, names: &[&str], fault: TlsFault) -> io::Result<CertifiedKey> {
+        let name = names[0];
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate().map_err(io::Error::other)?;
         let mut params = CertificateParams::new(names).map_err(io::Error::other)?;
         params.distinguished_name.push(DnType::CommonName, name);

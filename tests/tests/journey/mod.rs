@@ -4,6 +4,7 @@
 
 pub(crate) mod provisioning;
 pub(crate) mod raw;
+pub(crate) mod replica;
 
 use std::collections::BTreeMap;
 use std::fs;

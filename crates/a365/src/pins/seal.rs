@@ -2,7 +2,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use entrabot_identity::{AuditSigning, BlueprintCredential, Config};
+use entrabot_identity::Config;
 use entrabot_keystore::{EntryName, KeystoreError, KeystorePolicy, SecretBytes};
 use sha2::{Digest as _, Sha256};
 
@@ -58,12 +58,31 @@ impl PinSeal for KeyringSeal {
     }
 }
 
-/// The seal of the settings. An installation whose credentials and audit use no keyring has none to keep it in; its
-/// pins are then as safe as its data directory.
+/// The seal of the settings. An installation whose blueprint proves itself without a key on this machine opens no keyring
+/// for its pins either, wherever the audit has its key: they are then as safe as its data directory.
 pub(crate) fn of_config(config: &Config) -> Option<Arc<dyn PinSeal>> {
-    let has_keyring = config.blueprint_credential() == BlueprintCredential::Keystore
-        || *config.audit_signing() == AuditSigning::Keystore;
-    has_keyring.then(|| {
+    (!config.needs_no_keystore()).then(|| {
         Arc::new(KeyringSeal::new(config.keystore_policy().clone(), config.data_dir())) as Arc<dyn PinSeal>
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_blueprints_credential_alone_decides_whether_pins_open_the_keyring() {
+        for (credential, signing, sealed) in [
+            ("keystore", "keystore", true),
+            ("keystore", "off", true),
+            ("workload-identity", "keystore", false),
+            ("managed-identity", "off", false),
+        ] {
+            let config = Config::from_variables([
+                ("ENTRABOT_BLUEPRINT_CREDENTIAL", credential),
+                ("ENTRABOT_AUDIT_SIGNING", signing),
+            ]);
+            assert_eq!(of_config(&config.unwrap()).is_some(), sealed, "{credential}, audit {signing}");
+        }
+    }
 }

@@ -82,10 +82,18 @@ impl BaseUrl {
     pub fn host(&self) -> &str {
         &self.text[SCHEME.len()..self.host_end]
     }
+    /// What follows the origin: empty, or `/` and segments.
+    pub(super) fn path(&self) -> &str {
+        &self.text[self.origin_end..]
+    }
+    /// Whether it is on the usual port.
+    pub(super) fn has_usual_port(&self) -> bool {
+        self.host_end == self.origin_end
+    }
     /// Whether the host is one of Microsoft's own, on the usual port.
     #[must_use]
     pub fn is_microsoft(&self) -> bool {
-        self.host_end == self.origin_end && cloud::is_microsoft(self.host())
+        self.has_usual_port() && cloud::is_microsoft(self.host())
     }
     /// The same with a plain path after it.
     pub(super) fn with_path(&self, path: &'static str) -> Self {

@@ -78,7 +78,7 @@ impl fmt::Display for Cloud {
 }
 
 /// Hosts that Microsoft operates: a token that Entra issued may go there.
-pub(super) fn is_microsoft(host: &str) -> bool {
+pub(crate) fn is_microsoft(host: &str) -> bool {
     const HOSTS: &[&str] = &[
         "login.microsoftonline.com",
         "login.microsoft.com",
@@ -93,4 +93,17 @@ pub(super) fn is_microsoft(host: &str) -> bool {
         "agent365.svc.cloud.microsoft",
     ];
     HOSTS.contains(&host)
+}
+
+/// Whether a host is a vault or a managed HSM of Microsoft's: one label below the service's own name.
+pub(super) fn is_vault(host: &str) -> bool {
+    const SERVICES: &[&str] = &[
+        "vault.azure.net",
+        "vault.usgovcloudapi.net",
+        "vault.azure.cn",
+        "managedhsm.azure.net",
+        "managedhsm.usgovcloudapi.net",
+        "managedhsm.azure.cn",
+    ];
+    host.split_once('.').is_some_and(|(_, service)| SERVICES.contains(&service))
 }

@@ -4,6 +4,7 @@ mod base_url;
 mod cloud;
 pub(crate) mod env_file;
 mod error;
+mod key_vault;
 mod names;
 mod otlp;
 mod read;
@@ -17,6 +18,7 @@ use entrabot_keystore::{CertificateThumbprint, KeystorePolicy, SignatureAlgorith
 pub use base_url::BaseUrl;
 pub use cloud::Cloud;
 pub use error::ConfigError;
+pub use key_vault::{VaultKey, VaultToken};
 pub use otlp::{Otlp, OtlpEndpoint, OtlpProtocol, OtlpSignal, OtlpTarget};
 pub use show::{Origin, ShownSetting};
 pub use values::{AuditSigning, BlueprintCredential, ConfirmWrites, LogLevel, Mode, OutcomeSync};
@@ -132,10 +134,10 @@ impl Config {
     }
     /// `ENTRABOT_BLUEPRINT_CREDENTIAL`.
     #[must_use]
-    pub fn blueprint_credential(&self) -> BlueprintCredential {
-        self.credential
+    pub fn blueprint_credential(&self) -> &BlueprintCredential {
+        &self.credential
     }
-    /// Whether the blueprint proves itself with what the platform issues: then no keyring is opened for it, nor to say who
+    /// Whether the blueprint proves itself without a key on this machine: then no keyring is opened for it, nor to say who
     /// acts.
     #[must_use]
     pub fn needs_no_keystore(&self) -> bool {
@@ -333,6 +335,9 @@ impl Config {
         &self.warnings
     }
 }
+
+#[cfg(feature = "federated")]
+pub(crate) use cloud::is_microsoft as is_microsoft_host;
 
 const THUMBPRINT: &str = "ENTRABOT_BLUEPRINT_CERT_THUMBPRINT";
 

@@ -29,6 +29,8 @@ pub(super) const KNOWN: &[Known] = &[
     value("ENTRABOT_BLUEPRINT_CERT_SHA1"),
     value("ENTRABOT_BLUEPRINT_KSP"),
     value("ENTRABOT_BLUEPRINT_CREDENTIAL"),
+    value("ENTRABOT_KEY_VAULT_KEY"),
+    value("ENTRABOT_KEY_VAULT_TOKEN"),
     value("ENTRABOT_ASSERTION_ALGORITHM"),
     value("ENTRABOT_AGENT_ID"),
     value("ENTRABOT_AGENT_OBJECT_ID"),
@@ -112,6 +114,7 @@ pub(super) const KNOWN: &[Known] = &[
     value("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT"),
     // What a platform sets for the workloads on it.
     value("AZURE_CLIENT_ID"),
+    value("AZURE_TENANT_ID"),
     value("AZURE_FEDERATED_TOKEN_FILE"),
     value("AZURE_ACCESS_TOKEN_FILE"),
     Known { name: "AZURE_KUBERNETES_TOKEN_PROXY", show: Show::UrlWithoutUser },

@@ -173,9 +173,7 @@ impl Config {
             blueprint_app_id: raw.id("ENTRABOT_BLUEPRINT_APP_ID", crate::BlueprintAppId::parse)?,
             blueprint_object_id: raw.id("ENTRABOT_BLUEPRINT_OBJECT_ID", crate::ObjectId::parse)?,
             thumbprint: raw.parse("ENTRABOT_BLUEPRINT_CERT_THUMBPRINT", thumbprint)?,
-            credential: raw
-                .parse("ENTRABOT_BLUEPRINT_CREDENTIAL", BlueprintCredential::parse)?
-                .unwrap_or_default(),
+            credential: BlueprintCredential::read(|name| raw.get(name), &authority)?,
             algorithm: raw
                 .parse("ENTRABOT_ASSERTION_ALGORITHM", algorithm)?
                 .unwrap_or(SignatureAlgorithm::Ps256),

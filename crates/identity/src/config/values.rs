@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::ConfigError;
+use super::{BaseUrl, ConfigError, VaultKey, VaultToken};
 
 /// `ENTRABOT_MODE`: whether signing in may end in a person's session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Mode {
 }
 
 /// `ENTRABOT_BLUEPRINT_CREDENTIAL`: what hop 1 proves itself with. Explicit, never a fallback chain.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BlueprintCredential {
     /// `keystore`: the private key in the OS keyring.
@@ -49,17 +49,41 @@ pub enum BlueprintCredential {
     WorkloadIdentity,
     /// `managed-identity`: the host's identity endpoint.
     ManagedIdentity,
+    /// `key-vault`: a key that never leaves Azure Key Vault or Managed HSM.
+    KeyVault {
+        /// `ENTRABOT_KEY_VAULT_KEY`.
+        key: VaultKey,
+        /// `ENTRABOT_KEY_VAULT_TOKEN`.
+        token: VaultToken,
+    },
 }
 
 impl BlueprintCredential {
-    pub(super) fn parse(text: &str) -> Result<Self, ConfigError> {
-        match text {
-            "keystore" => Ok(Self::Keystore),
-            "workload-identity" => Ok(Self::WorkloadIdentity),
-            "managed-identity" => Ok(Self::ManagedIdentity),
-            _ => Err(ConfigError::malformed(
-                "ENTRABOT_BLUEPRINT_CREDENTIAL",
-                "not one of keystore, workload-identity, managed-identity",
+    /// `setting` gives a setting's text by its name.
+    pub(super) fn read<'a>(
+        setting: impl Fn(&'static str) -> Option<&'a str>,
+        authority: &BaseUrl,
+    ) -> Result<Self, ConfigError> {
+        const NAME: &str = "ENTRABOT_BLUEPRINT_CREDENTIAL";
+        let needed = |name: &'static str| {
+            setting(name).ok_or_else(|| {
+                ConfigError::malformed(name, "not set, while ENTRABOT_BLUEPRINT_CREDENTIAL is key-vault")
+            })
+        };
+        match setting(NAME) {
+            None | Some("keystore") => Ok(Self::Keystore),
+            Some("workload-identity") => Ok(Self::WorkloadIdentity),
+            Some("managed-identity") => Ok(Self::ManagedIdentity),
+            Some("key-vault") => {
+                let (key, token) = ("ENTRABOT_KEY_VAULT_KEY", "ENTRABOT_KEY_VAULT_TOKEN");
+                Ok(Self::KeyVault {
+                    key: VaultKey::parse(key, needed(key)?, authority)?,
+                    token: VaultToken::parse(token, needed(token)?)?,
+                })
+            }
+            Some(_) => Err(ConfigError::malformed(
+                NAME,
+                "not one of keystore, workload-identity, managed-identity, key-vault",
             )),
         }
     }

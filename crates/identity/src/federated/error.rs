@@ -49,7 +49,7 @@ pub enum FederatedError {
     },
 }
 
-struct Status(Option<u16>);
+pub(super) struct Status(pub(super) Option<u16>);
 
 impl std::fmt::Display for Status {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -70,6 +70,9 @@ impl Diagnose for FederatedError {
 
     fn hint(&self) -> Option<Cow<'static, str>> {
         Some(Cow::Borrowed(match self {
+            Self::NotConfigured { missing } if missing.contains(&"ENTRABOT_BLUEPRINT_CERT_THUMBPRINT") => {
+                "set it to the certificate's, or let ENTRABOT_KEY_VAULT_KEY name a certificate of the vault"
+            }
             Self::NotConfigured { .. } => {
                 "label the pod azure.workload.identity/use and give it a service account with the annotation, or \
                  choose another ENTRABOT_BLUEPRINT_CREDENTIAL"

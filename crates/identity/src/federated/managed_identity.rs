@@ -1,5 +1,5 @@
-//! A managed identity as the blueprint's federated credential: the host's endpoint issues a token for
-//! `api://AzureADTokenExchange`.
+//! A managed identity: the host's endpoint issues a token for `api://AzureADTokenExchange`, which is the blueprint's
+//! federated credential, or for the vault that holds its key.
 //!
 //! Sources: "Managed identities for Azure resources" (IMDS, App Service) and "Azure Arc-enabled servers: managed
 //! identity" in Microsoft's documentation; the order of detection is MSAL's. No proxy, no redirect.
@@ -8,38 +8,76 @@ mod arc;
 
 use std::borrow::Cow;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
-use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use super::FederatedError;
 use crate::tokens::http::{Answer, Http, HttpError, Method, Request, encoded};
-use crate::tokens::{Assertion, Budget, is_code, strict_json};
-use crate::{ClientId, Config};
+use crate::tokens::{Bound, Budget, Minted, TokenCache, TokenText, is_code, strict_json};
+use crate::{ClientId, Config, TokenError};
 
 const ONE_TRY: Duration = Duration::from_secs(10);
 const MAX_BODY: usize = 64 * 1024;
-/// Waits before the further tries.
-const PAUSES: [Duration; 3] =
-    [Duration::from_millis(200), Duration::from_millis(1_600), Duration::from_millis(3_200)];
-/// The same after 410: IMDS is being updated.
-const PAUSES_GONE: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(10)];
+/// Some resources' tokens: the exchange's, a vault's.
+const CACHED: Bound = Bound { tokens: 8, bytes: 1 << 20 };
 /// Where the address of IMDS is not set otherwise: link-local, so it never leaves the host.
 const IMDS: &str = "http://169.254.169.254";
 const ARC: &str = "http://localhost:40342/metadata/identity/oauth2/token";
 
-/// The identity endpoint of this host.
+/// The identity endpoint of this host, and the tokens that it gave.
+///
+/// An endpoint that is being updated (410) may take more than a minute, and no call waits that long: it is asked by a task
+/// of its own, which goes on when the callers have left, and whose token the next caller finds.
+#[derive(Clone, Debug)]
+pub(crate) struct ManagedIdentity {
+    endpoint: Arc<Endpoint>,
+    cache: TokenCache<Arc<str>>,
+}
+
 #[derive(Debug)]
-pub(super) struct ManagedIdentity {
+struct Endpoint {
     http: Http,
     host: Host,
-    resource: &'static str,
     /// User-assigned; the system-assigned one where this is not set.
     client_id: Option<ClientId>,
-    kept: Mutex<Option<Kept>>,
+    pace: Pace,
+    /// What the task under way was told last.
+    refused: Mutex<Option<FederatedError>>,
 }
+
+/// How long is waited, for what.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// A caller: about two further tries.
+    in_call: Duration,
+    /// Before the further tries.
+    pauses: [Duration; 5],
+    /// The same after 410: the endpoint is being updated, and asks for at least 70 s.
+    gone: [Duration; 5],
+}
+
+const PACE: Pace = Pace {
+    in_call: Duration::from_secs(10),
+    pauses: [
+        Duration::from_millis(200),
+        Duration::from_millis(1_600),
+        Duration::from_millis(3_200),
+        Duration::from_millis(6_400),
+        Duration::from_millis(12_800),
+    ],
+    gone: [
+        Duration::from_secs(1),
+        Duration::from_secs(5),
+        Duration::from_secs(10),
+        Duration::from_secs(20),
+        Duration::from_secs(40),
+    ],
+};
+/// A longer `Retry-After` ends the task; the next caller asks anew.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 enum Host {
     Imds { base: String },
@@ -50,17 +88,6 @@ enum Host {
 impl std::fmt::Debug for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-struct Kept {
-    text: Zeroizing<String>,
-    until: Instant,
-}
-
-impl std::fmt::Debug for Kept {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Kept(redacted)")
     }
 }
 
@@ -126,46 +153,57 @@ fn loopback(name: &'static str, text: &str) -> Result<String, FederatedError> {
 
 impl ManagedIdentity {
     pub(super) fn from_config(config: &Config) -> Result<Self, FederatedError> {
-        let client_id = config.host_variable("AZURE_CLIENT_ID").map(ClientId::parse).transpose();
-        let client_id = client_id
-            .map_err(|_| FederatedError::Malformed { name: "AZURE_CLIENT_ID", reason: "it is no GUID" })?;
-        Ok(Self {
+        let endpoint = Endpoint {
             http: Http::of_this_host(),
             host: Host::detect(config)?,
-            resource: config.cloud().exchange_audience(),
-            client_id,
-            kept: Mutex::default(),
-        })
+            client_id: super::client_id(config)?,
+            pace: PACE,
+            refused: Mutex::default(),
+        };
+        Ok(Self { endpoint: Arc::new(endpoint), cache: TokenCache::new(CACHED) })
     }
 
     pub(super) fn host_name(&self) -> &'static str {
-        self.host.name()
+        self.endpoint.host.name()
     }
 
-    pub(super) async fn forget(&self) {
-        *self.kept.lock().await = None;
+    /// The next one is asked for anew.
+    pub(super) fn forget(&self, resource: &str) {
+        self.cache.forget(&resource.into());
     }
 
-    /// Kept until half of its life, as the host keeps it too.
-    pub(super) async fn token(&self, budget: Budget) -> Result<Assertion, FederatedError> {
-        let mut kept = self.kept.lock().await;
-        if let Some(kept) = kept.as_ref().filter(|kept| Instant::now() < kept.until) {
-            return Ok(Assertion::issued(kept.text.clone()));
+    /// A token for a resource (without `/.default`). From half of its life on a newer one is fetched beside using it; the
+    /// host keeps them too.
+    pub(super) async fn token(&self, resource: &str, budget: Budget) -> Result<TokenText, TokenError> {
+        let key: Arc<str> = resource.into();
+        let asking = self.cache.get(&key, || {
+            let (endpoint, resource) = (Arc::clone(&self.endpoint), Arc::clone(&key));
+            async move { Ok(endpoint.ask(&resource).await?) }
+        });
+        match tokio::time::timeout(budget.left().min(self.endpoint.pace.in_call), asking).await {
+            Ok(result) => result,
+            Err(_) => {
+                Err(self.endpoint.refused().unwrap_or_else(|| self.endpoint.error(None, "timed_out")).into())
+            }
         }
-        let (text, lifetime) = self.ask(budget).await?;
-        let fresh = if lifetime >= Duration::from_secs(7_200) {
-            lifetime / 2
-        } else {
-            lifetime.saturating_sub(Duration::from_secs(300))
-        };
-        *kept = Some(Kept { text: text.clone(), until: Instant::now() + fresh });
-        Ok(Assertion::issued(text))
+    }
+}
+
+impl Endpoint {
+    fn refused(&self) -> Option<FederatedError> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn ask(&self, budget: Budget) -> Result<(Zeroizing<String>, Duration), FederatedError> {
+    fn note(&self, refused: Option<FederatedError>) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+    }
+
+    async fn ask(&self, resource: &str) -> Result<Minted, FederatedError> {
+        let end = Instant::now() + PATIENCE;
+        self.note(None);
         let mut tries = 0;
         loop {
-            let (error, wait, status) = match self.once(budget).await {
+            let (error, wait, status) = match self.once(resource).await {
                 Ok(answer) if answer.status == 200 => return self.read(&answer),
                 Ok(answer) => (self.refusal(&answer), answer.retry_after, Some(answer.status)),
                 Err(Asked::Http(error)) => (self.failed(error), None, None),
@@ -173,19 +211,20 @@ impl ManagedIdentity {
             };
             // 400, 401 and 403 say the same again.
             let again = status.is_none_or(|status| matches!(status, 404 | 408 | 410 | 429) || status >= 500);
-            let pauses = if status == Some(410) { PAUSES_GONE } else { PAUSES };
+            let pauses = if status == Some(410) { self.pace.gone } else { self.pace.pauses };
             let Some(pause) = pauses.get(tries).filter(|_| again) else { return Err(error) };
             let pause = wait.unwrap_or(*pause);
-            if pause >= budget.left() {
+            if Instant::now() + pause >= end {
                 return Err(error);
             }
             tries += 1;
             tracing::debug!(host = self.host.name(), status, ?pause, "identity endpoint asked again");
+            self.note(Some(error));
             tokio::time::sleep(pause).await;
         }
     }
 
-    async fn once(&self, budget: Budget) -> Result<Answer, Asked> {
+    async fn once(&self, resource: &str) -> Result<Answer, Asked> {
         let plain = |text: &str| Zeroizing::new(text.to_owned());
         let (url, headers) = match &self.host {
             Host::Imds { base } => {
@@ -199,7 +238,7 @@ impl ManagedIdentity {
                 (format!("{endpoint}?api-version=2020-06-01"), vec![("metadata", plain("true"))])
             }
         };
-        let answer = self.get(&url, headers.clone(), budget).await?;
+        let answer = self.get(&url, headers.clone(), resource).await?;
         let Host::Arc { tokens, .. } = &self.host else { return Ok(answer) };
         if answer.status != 401 {
             return Ok(answer);
@@ -209,29 +248,31 @@ impl ManagedIdentity {
         let key = key.map_err(|code| Asked::Refused(self.error(Some(401), code)))?;
         let mut headers = headers;
         headers.push(("authorization", key));
-        self.get(&url, headers, budget).await
+        self.get(&url, headers, resource).await
     }
 
     async fn get(
         &self,
         url: &str,
         headers: Vec<(&'static str, Zeroizing<String>)>,
-        budget: Budget,
+        resource: &str,
     ) -> Result<Answer, Asked> {
-        let timeout = budget.left().min(ONE_TRY);
-        if timeout.is_zero() {
-            return Err(Asked::Http(HttpError::TimedOut));
-        }
-        let mut url = format!("{url}&resource={}", encoded(self.resource));
+        let mut url = format!("{url}&resource={}", encoded(resource));
         if let Some(id) = &self.client_id {
             url.push_str(&format!("&client_id={id}"));
         }
-        let request =
-            Request { method: Method::Get, url: &url, headers, body: None, timeout, max_body: MAX_BODY };
+        let request = Request {
+            method: Method::Get,
+            url: &url,
+            headers,
+            body: None,
+            timeout: ONE_TRY,
+            max_body: MAX_BODY,
+        };
         self.http.send(request).await.map_err(Asked::Http)
     }
 
-    fn read(&self, answer: &Answer) -> Result<(Zeroizing<String>, Duration), FederatedError> {
+    fn read(&self, answer: &Answer) -> Result<Minted, FederatedError> {
         let malformed = || self.error(Some(200), "malformed_answer");
         let mut object = strict_json::object(&answer.body).map_err(|_| malformed())?;
         let token = match object.get_mut("access_token").map(Value::take) {
@@ -257,7 +298,9 @@ impl ManagedIdentity {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let lifetime =
             seconds("expires_in").or_else(|| seconds("expires_on").map(|end| end.saturating_sub(now)));
-        Ok((token, Duration::from_secs(lifetime.ok_or_else(malformed)?.min(24 * 60 * 60))))
+        let lifetime = Duration::from_secs(lifetime.ok_or_else(malformed)?.min(24 * 60 * 60));
+        let fresh = (lifetime >= Duration::from_secs(7_200)).then(|| lifetime / 2);
+        Ok(Minted { text: Arc::new(token), lifetime: Some(lifetime), fresh })
     }
 
     fn refusal(&self, answer: &Answer) -> FederatedError {

@@ -1,9 +1,11 @@
-//! The blueprint's proof where there is no key of its own: a token that the platform issues, sent as hop 1's assertion.
+//! The blueprint's proof where this machine has no key: a token that the platform issues, sent as hop 1's assertion, or a
+//! key in a vault.
 //!
 //! Which one is the operator's explicit choice (`ENTRABOT_BLUEPRINT_CREDENTIAL`). There is no chain that takes the first
 //! one that works, and no way from here to a keyring.
 
 mod error;
+mod key_vault;
 mod managed_identity;
 mod token_file;
 
@@ -13,60 +15,66 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 pub use error::FederatedError;
+pub(crate) use key_vault::KeyVault;
+pub use key_vault::KeyVaultError;
 use managed_identity::ManagedIdentity;
 use token_file::TokenFile;
 
 use crate::tokens::{Assertion, Budget, strict_json};
-use crate::{BlueprintCredential, Config};
+use crate::{ClientId, Config, TokenError};
 
 /// A federated identity credential of the blueprint, by where its token comes from. Opens no keyring.
 #[derive(Debug)]
-pub struct FederatedCredential(Kind);
-
-#[derive(Debug)]
-enum Kind {
+pub(crate) enum FederatedCredential {
     File(TokenFile),
-    Managed(Box<ManagedIdentity>),
+    Managed {
+        identity: ManagedIdentity,
+        /// The token exchange's audience.
+        resource: &'static str,
+    },
 }
 
 impl FederatedCredential {
-    /// What `ENTRABOT_BLUEPRINT_CREDENTIAL` chooses; `None` for the keystore. Touches nothing.
-    ///
-    /// # Errors
-    /// [`FederatedError::NotConfigured`] naming every variable that is missing, [`FederatedError::Unsupported`] for a
-    /// host whose identity endpoint we do not know.
-    pub fn from_config(config: &Config) -> Result<Option<Self>, FederatedError> {
-        Ok(match config.blueprint_credential() {
-            BlueprintCredential::Keystore => None,
-            BlueprintCredential::WorkloadIdentity => Some(Self(Kind::File(TokenFile::from_config(config)?))),
-            BlueprintCredential::ManagedIdentity => {
-                Some(Self(Kind::Managed(Box::new(ManagedIdentity::from_config(config)?))))
-            }
-        })
+    /// Touches nothing.
+    pub(crate) fn workload_identity(config: &Config) -> Result<Self, FederatedError> {
+        Ok(Self::File(TokenFile::from_config(config)?))
     }
 
-    /// For people: where the token comes from.
-    #[must_use]
-    pub fn describe(&self) -> String {
-        match &self.0 {
-            Kind::File(file) => format!("workload identity, token file {}", file.path().display()),
-            Kind::Managed(identity) => format!("managed identity, {}", identity.host_name()),
+    /// Touches nothing.
+    pub(crate) fn managed_identity(config: &Config) -> Result<Self, FederatedError> {
+        let resource = config.cloud().exchange_audience();
+        Ok(Self::Managed { identity: ManagedIdentity::from_config(config)?, resource })
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::File(file) => format!("workload identity, token file {}", file.path().display()),
+            Self::Managed { identity, .. } => format!("managed identity, {}", identity.host_name()),
         }
     }
 
-    pub(crate) async fn assertion(&self, budget: Budget) -> Result<Assertion, FederatedError> {
-        match &self.0 {
-            Kind::File(file) => file.read().await,
-            Kind::Managed(identity) => identity.token(budget).await,
+    pub(crate) async fn assertion(&self, budget: Budget) -> Result<Assertion, TokenError> {
+        match self {
+            Self::File(file) => Ok(file.read().await?),
+            Self::Managed { identity, resource } => {
+                let token = identity.token(resource, budget).await?;
+                Ok(Assertion::issued((*token).clone()))
+            }
         }
     }
 
     /// Entra refused the last one: the next is asked for anew.
-    pub(crate) async fn forget(&self) {
-        if let Kind::Managed(identity) = &self.0 {
-            identity.forget().await;
+    pub(crate) fn forget(&self) {
+        if let Self::Managed { identity, resource } = self {
+            identity.forget(resource);
         }
     }
+}
+
+/// `AZURE_CLIENT_ID`.
+fn client_id(config: &Config) -> Result<Option<ClientId>, FederatedError> {
+    let malformed = |_| FederatedError::Malformed { name: "AZURE_CLIENT_ID", reason: "it is no GUID" };
+    config.host_variable("AZURE_CLIENT_ID").map(ClientId::parse).transpose().map_err(malformed)
 }
 
 /// Seconds since 1970 at which a JWT ends; `None` when the text is no JWT that says so.

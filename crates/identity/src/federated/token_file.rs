@@ -19,7 +19,7 @@ const SWAP: Duration = Duration::from_millis(200);
 
 /// The file, read anew for each hop 1.
 #[derive(Debug)]
-pub(super) struct TokenFile {
+pub(crate) struct TokenFile {
     path: PathBuf,
 }
 

@@ -6,13 +6,14 @@ mod operation;
 mod preflight;
 mod sponsors;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::tokens::http::{Answer, Http, HttpError, Method, Request};
+use crate::tokens::resting::Resting;
 use crate::tokens::strict_json;
 use crate::{AccessToken, BaseUrl, Resource};
 
@@ -44,7 +45,7 @@ pub(crate) struct Graph {
     resource: Resource,
     patience: Duration,
     /// Until when the service wants no request, and with which status it said so. Shared by all clones.
-    resting: Arc<Mutex<Option<(Instant, u16)>>>,
+    resting: Arc<Resting<u16>>,
 }
 
 impl Graph {
@@ -175,8 +176,7 @@ impl Graph {
                     let throttled =
                         answer.status == 429 || (answer.status == 503 && answer.retry_after.is_some());
                     if throttled && let Some(wait) = answer.retry_after {
-                        *self.resting.lock().unwrap_or_else(PoisonError::into_inner) =
-                            Some((Instant::now() + wait, answer.status));
+                        self.resting.begin(wait, answer.status);
                     }
                     if !(throttled || (repeatable && answer.status >= 500)) {
                         return Ok(answer);
@@ -205,22 +205,9 @@ impl Graph {
     /// No request before the service's own `Retry-After` is over, whoever it was said to; an error when that takes longer
     /// than anybody waits.
     async fn rest(&self, what: &'static str, started: Instant) -> Result<(), GraphError> {
-        loop {
-            let (left, status) = {
-                let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
-                let Some((until, status)) = *resting else { return Ok(()) };
-                let left = until.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    *resting = None;
-                    return Ok(());
-                }
-                (left, status)
-            };
-            if started.elapsed() + left > self.patience {
-                return Err(self.error(what).refused(status, Some(left), b""));
-            }
-            tokio::time::sleep(left).await;
-        }
+        let patience = || self.patience.saturating_sub(started.elapsed());
+        let rested = self.resting.over(patience).await;
+        rested.map_err(|(left, status)| self.error(what).refused(status, Some(left), b""))
     }
 
     fn understand(&self, what: &'static str, answer: Answer) -> Result<Map<String, Value>, GraphError> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use entrabot_keystore::{SignError, SignatureAlgorithm, Signer};
+use entrabot_keystore::{CertificateThumbprint, SignError, SignatureAlgorithm, Signer};
 use zeroize::Zeroizing;
 
 /// `exp - nbf`, as Entra expects.
@@ -25,28 +25,9 @@ impl Assertion {
         issuer: &str,
         now: SystemTime,
     ) -> Result<Self, SignError> {
-        let name = match algorithm {
-            SignatureAlgorithm::Ps256 => "PS256",
-            SignatureAlgorithm::Rs256 => "RS256",
-            SignatureAlgorithm::Es256 => "ES256",
-            other => return Err(SignError::UnsupportedAlgorithm(other)),
-        };
-        let issued = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let header = serde_json::json!({
-            "alg": name,
-            "typ": "JWT",
-            "x5t#S256": signer.certificate().as_str(),
-        });
-        let claims = serde_json::json!({
-            "aud": audience,
-            "iss": issuer,
-            "sub": issuer,
-            "jti": uuid::Uuid::new_v4().hyphenated().to_string(),
-            "nbf": issued,
-            "iat": issued,
-            "exp": issued + LIFETIME,
-        });
-        compact(&header.to_string(), claims.to_string().as_bytes(), |input| signer.sign(algorithm, input))
+        let unsigned = Unsigned::new(signer.certificate(), algorithm, audience, issuer, now)?;
+        let signature = signer.sign(algorithm, unsigned.input())?;
+        Ok(unsigned.signed(&signature))
     }
 
     /// One that a platform issued.
@@ -66,20 +47,63 @@ impl std::fmt::Debug for Assertion {
     }
 }
 
-/// `b64url(header).b64url(payload).b64url(signature)` (RFC 7515, section 7.1).
-fn compact(
-    header: &str,
-    payload: &[u8],
-    sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, SignError>,
-) -> Result<Assertion, SignError> {
-    let mut text = Zeroizing::new(String::with_capacity(2 * (header.len() + payload.len()) + 1024));
-    URL_SAFE_NO_PAD.encode_string(header, &mut text);
-    text.push('.');
-    URL_SAFE_NO_PAD.encode_string(payload, &mut text);
-    let signature = sign(text.as_bytes())?;
-    text.push('.');
-    URL_SAFE_NO_PAD.encode_string(signature, &mut text);
-    Ok(Assertion(text))
+/// An assertion that wants its signature.
+pub(crate) struct Unsigned(Zeroizing<String>);
+
+impl Unsigned {
+    /// As [`Assertion::sign`], for the key of this certificate.
+    pub(crate) fn new(
+        certificate: &CertificateThumbprint,
+        algorithm: SignatureAlgorithm,
+        audience: &str,
+        issuer: &str,
+        now: SystemTime,
+    ) -> Result<Self, SignError> {
+        let name = jws_name(algorithm)?;
+        let issued = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let header = serde_json::json!({"alg": name, "typ": "JWT", "x5t#S256": certificate.as_str()});
+        let claims = serde_json::json!({
+            "aud": audience,
+            "iss": issuer,
+            "sub": issuer,
+            "jti": uuid::Uuid::new_v4().hyphenated().to_string(),
+            "nbf": issued,
+            "iat": issued,
+            "exp": issued + LIFETIME,
+        });
+        Ok(Self::compact(&header.to_string(), claims.to_string().as_bytes()))
+    }
+
+    /// `b64url(header).b64url(payload)` (RFC 7515, section 5.1).
+    fn compact(header: &str, payload: &[u8]) -> Self {
+        let mut text = Zeroizing::new(String::with_capacity(2 * (header.len() + payload.len()) + 1024));
+        URL_SAFE_NO_PAD.encode_string(header, &mut text);
+        text.push('.');
+        URL_SAFE_NO_PAD.encode_string(payload, &mut text);
+        Self(text)
+    }
+
+    /// What is signed.
+    pub(crate) fn input(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    /// `b64url(header).b64url(payload).b64url(signature)` (RFC 7515, section 7.1).
+    pub(crate) fn signed(mut self, signature: &[u8]) -> Assertion {
+        self.0.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature, &mut self.0);
+        Assertion(self.0)
+    }
+}
+
+/// RFC 7518, section 3.1.
+pub(crate) fn jws_name(algorithm: SignatureAlgorithm) -> Result<&'static str, SignError> {
+    match algorithm {
+        SignatureAlgorithm::Ps256 => Ok("PS256"),
+        SignatureAlgorithm::Rs256 => Ok("RS256"),
+        SignatureAlgorithm::Es256 => Ok("ES256"),
+        other => Err(SignError::UnsupportedAlgorithm(other)),
+    }
 }
 
 /// The last assertion, while it may be sent again.
@@ -127,7 +151,6 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use aws_lc_rs::signature::{self, KeyPair, RsaKeyPair, UnparsedPublicKey};
-    use entrabot_keystore::CertificateThumbprint;
     use serde_json::Value;
 
     use super::*;
@@ -225,17 +248,15 @@ mod tests {
             N_IoypGlUPQGe77Rw";
         let signature: String = signature.split_whitespace().collect();
         let modulus: String = modulus.split_whitespace().collect();
-        let made = compact(header, payload, |input| {
-            let key = signature::RsaPublicKeyComponents {
-                n: URL_SAFE_NO_PAD.decode(&modulus).unwrap(),
-                e: vec![1, 0, 1],
-            };
-            let signature = URL_SAFE_NO_PAD.decode(&signature).unwrap();
-            key.verify(&signature::RSA_PKCS1_2048_8192_SHA256, input, &signature)
-                .expect("the example verifies");
-            Ok(signature)
-        })
-        .unwrap();
+        let unsigned = Unsigned::compact(header, payload);
+        let key = signature::RsaPublicKeyComponents {
+            n: URL_SAFE_NO_PAD.decode(&modulus).unwrap(),
+            e: vec![1, 0, 1],
+        };
+        let bytes = URL_SAFE_NO_PAD.decode(&signature).unwrap();
+        key.verify(&signature::RSA_PKCS1_2048_8192_SHA256, unsigned.input(), &bytes)
+            .expect("the example verifies");
+        let made = unsigned.signed(&bytes);
         let expected = format!(
             "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.{signature}"
         );

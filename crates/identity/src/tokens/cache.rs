@@ -13,19 +13,21 @@ use zeroize::Zeroizing;
 use super::TokenError;
 use super::kept::{Bound, Kept, KeptTokens, Moment};
 
-pub(super) type TokenText = Arc<Zeroizing<String>>;
+pub(crate) type TokenText = Arc<Zeroizing<String>>;
 
 /// A token as it came from the service.
 #[derive(Clone)]
-pub(super) struct Minted {
-    pub(super) text: TokenText,
-    pub(super) lifetime: Option<Duration>,
+pub(crate) struct Minted {
+    pub(crate) text: TokenText,
+    pub(crate) lifetime: Option<Duration>,
+    /// After this a new one is fetched beside using it, where that is sooner than usual.
+    pub(crate) fresh: Option<Duration>,
 }
 
 type Landed = Option<Result<Minted, TokenError>>;
 
 /// At most what its [`Bound`] allows. Cheap to clone; clones are one cache.
-pub(super) struct TokenCache<K> {
+pub(crate) struct TokenCache<K> {
     inner: Arc<Inner<K>>,
 }
 
@@ -58,7 +60,7 @@ enum Found {
 }
 
 impl<K: Clone + Eq + Hash + Send + Sync + 'static> TokenCache<K> {
-    pub(super) fn new(bound: Bound) -> Self {
+    pub(crate) fn new(bound: Bound) -> Self {
         let state = State { kept: KeptTokens::new(bound), flights: HashMap::new(), next_flight: 0 };
         Self { inner: Arc::new(Inner { state: Mutex::new(state) }) }
     }
@@ -66,7 +68,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> TokenCache<K> {
     /// The kept token, or the one that `mint` (or the same flight of another caller) brings.
     ///
     /// The flight is a task of its own: when this future is dropped the others still get their token.
-    pub(super) async fn get<F>(&self, key: &K, mint: impl FnOnce() -> F) -> Result<TokenText, TokenError>
+    pub(crate) async fn get<F>(&self, key: &K, mint: impl FnOnce() -> F) -> Result<TokenText, TokenError>
     where
         F: Future<Output = Result<Minted, TokenError>> + Send + 'static,
     {
@@ -78,7 +80,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> TokenCache<K> {
 
     /// The same, but never the token `rejected`. Flights are shared by `flight_key`: one that asks for something
     /// else (a claims challenge) than one under way is another flight, though its token is kept under `key`.
-    pub(super) async fn get_other<F>(
+    pub(crate) async fn get_other<F>(
         &self,
         key: &K,
         flight_key: &K,
@@ -141,7 +143,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> TokenCache<K> {
     }
 
     /// Drops one token, so that the next call fetches it.
-    pub(super) fn forget(&self, key: &K) {
+    pub(crate) fn forget(&self, key: &K) {
         self.lock().kept.remove(key);
     }
 
@@ -171,7 +173,8 @@ impl<K: Clone + Eq + Hash> Flight<K> {
         let (Some(cache), Some(lifetime)) = (self.cache.upgrade(), minted.lifetime) else { return };
         let now = Moment::now();
         let mut state = cache.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.kept.insert(self.key.clone(), Kept::new(Arc::clone(&minted.text), lifetime, now));
+        let kept = Kept::new(Arc::clone(&minted.text), lifetime, minted.fresh, now);
+        state.kept.insert(self.key.clone(), kept);
     }
 }
 
@@ -203,6 +206,7 @@ mod tests {
         Minted {
             text: Arc::new(Zeroizing::new(text.to_owned())),
             lifetime: lifetime.map(Duration::from_secs),
+            fresh: None,
         }
     }
 

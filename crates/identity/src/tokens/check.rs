@@ -140,7 +140,7 @@ impl TokenExchange {
                     "xms_par_app_azp is not the blueprint",
                 );
             }
-            Hop::AgentIdentity | Hop::Provisioner | Hop::Person => {}
+            Hop::AgentIdentity | Hop::Provisioner | Hop::Person | Hop::KeyVault => {}
         }
         found
     }

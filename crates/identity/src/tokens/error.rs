@@ -21,6 +21,8 @@ pub enum Hop {
     Provisioner,
     /// `delegated`: a person signs in, or their sign-in is refreshed.
     Person,
+    /// `key-vault`: the app of a workload identity asks for the token that a vault is shown.
+    KeyVault,
 }
 
 impl Hop {
@@ -33,6 +35,7 @@ impl Hop {
             Self::AgentUser => "hop3:agent_user",
             Self::Provisioner => "provisioner",
             Self::Person => "delegated",
+            Self::KeyVault => "key-vault",
         }
     }
 }
@@ -156,8 +159,12 @@ impl TokenExchangeError {
 
     fn remedy(&self) -> Cow<'static, str> {
         let number = self.0.aadsts;
-        let of_person = number.filter(|_| self.0.hop == Hop::Person).and_then(remedy_for_person);
-        if let Some(text) = of_person.or_else(|| number.and_then(remedy_of_number)) {
+        let of_hop = number.and_then(|number| match self.0.hop {
+            Hop::Person => remedy_for_person(number),
+            Hop::KeyVault => remedy_for_workload(number),
+            _ => None,
+        });
+        if let Some(text) = of_hop.or_else(|| number.and_then(remedy_of_number)) {
             return text.into();
         }
         if let Some(detail) = self.0.detail {
@@ -216,6 +223,18 @@ fn remedy_for_person(number: u32) -> Option<&'static str> {
         50_034 | 50_020 => "this person has no account in the tenant of ENTRABOT_TENANT_ID",
         50_057 => "this person's account is disabled",
         70_020 => "the code was not entered in time: run `entrabot sign-in` again",
+        _ => return None,
+    })
+}
+
+/// What helps the app behind a workload identity, where that differs from the agent's.
+fn remedy_for_workload(number: u32) -> Option<&'static str> {
+    Some(match number {
+        700_016 => "the tenant does not know the app of AZURE_CLIENT_ID",
+        70_021 | 700_211 | 700_212 | 700_213 => {
+            "no federated credential of the app of AZURE_CLIENT_ID matches: check issuer, subject and audience; a new one \
+             takes some minutes"
+        }
         _ => return None,
     })
 }
@@ -296,6 +315,10 @@ pub enum TokenError {
     #[cfg(feature = "federated")]
     #[error(transparent)]
     Federated(#[from] crate::FederatedError),
+    /// The vault did not sign for the blueprint.
+    #[cfg(feature = "federated")]
+    #[error(transparent)]
+    KeyVault(#[from] crate::KeyVaultError),
     /// Acts are a person's now, and this token is the agent's alone.
     #[error("a person is signed in, and this token is the agent's alone")]
     ActingForPerson,
@@ -323,6 +346,8 @@ impl Diagnose for TokenError {
             Self::Keystore(error) => error.error_type(),
             #[cfg(feature = "federated")]
             Self::Federated(error) => error.error_type(),
+            #[cfg(feature = "federated")]
+            Self::KeyVault(error) => error.error_type(),
             Self::AgentIdNotAvailable { .. } | Self::ActingForPerson => "AgentIDNotAvailable",
             Self::Signing(_) => "SigningError",
         }
@@ -333,6 +358,8 @@ impl Diagnose for TokenError {
             Self::Keystore(error) => error.hint(),
             #[cfg(feature = "federated")]
             Self::Federated(error) => error.hint(),
+            #[cfg(feature = "federated")]
+            Self::KeyVault(error) => error.hint(),
             Self::AgentIdNotAvailable { .. } => {
                 Some("run `entrabot provision`, or set what is missing (`entrabot doctor` lists it)".into())
             }
@@ -353,6 +380,8 @@ impl Diagnose for TokenError {
             Self::Keystore(error) => error.class(),
             #[cfg(feature = "federated")]
             Self::Federated(error) => error.class(),
+            #[cfg(feature = "federated")]
+            Self::KeyVault(error) => error.class(),
             Self::AgentIdNotAvailable { .. } | Self::ActingForPerson | Self::Signing(_) => {
                 ErrorClass::NotSignedIn
             }

@@ -17,6 +17,8 @@ use super::{
     AccessToken, Assertion, Budget, ClaimsChallenge, Egress, Hop, Resource, SignerSource, TokenEndpoint,
     TokenError, TokenExchangeError, TokenFuture, TokenResponse, TokenSource,
 };
+#[cfg(feature = "federated")]
+use crate::federated::{FederatedCredential, KeyVault};
 use crate::{AgentId, AgentUserId, BlueprintAppId, BlueprintCredential, Config, TenantId};
 
 /// RFC 7523, section 2.2.
@@ -82,7 +84,10 @@ enum Proof {
     Key(Arc<dyn SignerSource>),
     /// A token that the platform issued.
     #[cfg(feature = "federated")]
-    Federated(crate::FederatedCredential),
+    Federated(FederatedCredential),
+    /// An assertion signed in a vault.
+    #[cfg(feature = "federated")]
+    Vault(Box<KeyVault>),
 }
 
 impl TokenExchange {
@@ -98,17 +103,39 @@ impl TokenExchange {
         Self::proven_by(config, Proof::Key(signer), egress)
     }
 
-    /// The blueprint proves itself with what the platform issues. No keyring is opened.
+    /// The blueprint proves itself as `ENTRABOT_BLUEPRINT_CREDENTIAL` says. Touches neither keyring nor network.
     ///
     /// # Errors
-    /// As [`TokenExchange::from_config`].
+    /// As [`TokenExchange::from_config`]; [`TokenError::Federated`] where the platform is not the one that was chosen, naming
+    /// what is missing.
     #[cfg(feature = "federated")]
-    pub fn federated(
-        config: &Config,
-        credential: crate::FederatedCredential,
-        egress: &Egress,
-    ) -> Result<Self, TokenError> {
-        Self::proven_by(config, Proof::Federated(credential), egress)
+    pub fn as_configured(config: &Config, egress: &Egress) -> Result<Self, TokenError> {
+        let proof = match config.blueprint_credential() {
+            BlueprintCredential::Keystore => {
+                Proof::Key(Arc::new(super::KeystoreSigner::from_config(config)?))
+            }
+            BlueprintCredential::WorkloadIdentity => {
+                Proof::Federated(FederatedCredential::workload_identity(config)?)
+            }
+            BlueprintCredential::ManagedIdentity => {
+                Proof::Federated(FederatedCredential::managed_identity(config)?)
+            }
+            BlueprintCredential::KeyVault { key, token } => {
+                Proof::Vault(Box::new(KeyVault::from_config(config, key, *token, egress)?))
+            }
+        };
+        Self::proven_by(config, proof, egress)
+    }
+
+    /// For people: what proves the blueprint, where that is no key of this machine.
+    #[cfg(feature = "federated")]
+    #[must_use]
+    pub fn keyless_proof(&self) -> Option<String> {
+        match &self.shared.proof {
+            Proof::Key(_) => None,
+            Proof::Federated(credential) => Some(credential.describe()),
+            Proof::Vault(vault) => Some(vault.describe()),
+        }
     }
 
     fn proven_by(config: &Config, proof: Proof, egress: &Egress) -> Result<Self, TokenError> {
@@ -217,31 +244,41 @@ impl TokenExchange {
         expect(unused_variables, reason = "a signature is a matter of milliseconds")
     )]
     async fn assertion(&self, budget: Budget) -> Result<Arc<Assertion>, TokenError> {
-        match &self.shared.proof {
-            Proof::Key(signer) => self.signed(signer).await,
-            // Read or asked for each time: what is kept of it is the credential's own business.
-            #[cfg(feature = "federated")]
-            Proof::Federated(credential) => Ok(Arc::new(credential.assertion(budget).await?)),
+        // Read or asked for each time: what is kept of it is the credential's own business.
+        #[cfg(feature = "federated")]
+        if let Proof::Federated(credential) = &self.shared.proof {
+            return Ok(Arc::new(credential.assertion(budget).await?));
         }
-    }
-
-    async fn signed(&self, signer: &Arc<dyn SignerSource>) -> Result<Arc<Assertion>, TokenError> {
         let audience = self.shared.endpoint.url(&self.app.tenant);
         let issuer = self.app.blueprint.as_str();
         if let Some(assertion) = self.shared.assertions.get(&audience, issuer) {
             return Ok(assertion);
         }
+        let assertion = Arc::new(match &self.shared.proof {
+            Proof::Key(signer) => self.signed_here(signer, &audience).await?,
+            #[cfg(feature = "federated")]
+            Proof::Vault(vault) => vault.sign(self.shared.algorithm, &audience, issuer, budget).await?,
+            #[cfg(feature = "federated")]
+            Proof::Federated(credential) => credential.assertion(budget).await?,
+        });
+        self.shared.assertions.keep(&audience, issuer, &assertion);
+        Ok(assertion)
+    }
+
+    async fn signed_here(
+        &self,
+        signer: &Arc<dyn SignerSource>,
+        audience: &str,
+    ) -> Result<Assertion, TokenError> {
         let (signer, algorithm) = (Arc::clone(signer), self.shared.algorithm);
-        let (issuer_text, audience_text) = (issuer.to_owned(), audience.clone());
+        let (issuer, audience) = (self.app.blueprint.clone(), audience.to_owned());
         // The keyring may take its time, and a signature is half a millisecond of work.
         let signed = tokio::task::spawn_blocking(move || {
             let signer = signer.signer()?;
             let now = std::time::SystemTime::now();
-            Ok::<_, TokenError>(Assertion::sign(&*signer, algorithm, &audience_text, &issuer_text, now)?)
+            Ok(Assertion::sign(&*signer, algorithm, &audience, issuer.as_str(), now)?)
         });
-        let assertion = Arc::new(signed.await.map_err(|_| aborted())??);
-        self.shared.assertions.keep(&audience, issuer, &assertion);
-        Ok(assertion)
+        signed.await.map_err(|_| aborted())?
     }
 
     async fn hop1(&self, budget: Budget) -> Result<TokenResponse, TokenError> {
@@ -250,9 +287,9 @@ impl TokenExchange {
             Ok(response) => return Ok(response),
             Err(error) => error,
         };
-        self.forget_assertion().await;
+        self.forget_assertion();
         // The platform may have renewed it while ours was under way (AADSTS700024: outside of its time).
-        if error.aadsts() == Some(700_024) && !matches!(self.shared.proof, Proof::Key(_)) {
+        if error.aadsts() == Some(700_024) && self.is_renewed_elsewhere() {
             let renewed = self.assertion(budget).await?;
             if renewed.expose() != assertion.expose() {
                 return Ok(self.post_hop1(&renewed, budget).await?);
@@ -271,11 +308,21 @@ impl TokenExchange {
     }
 
     /// After a refusal the next one is made, or asked for, anew.
-    async fn forget_assertion(&self) {
+    fn forget_assertion(&self) {
         self.shared.assertions.forget();
         #[cfg(feature = "federated")]
         if let Proof::Federated(credential) = &self.shared.proof {
-            credential.forget().await;
+            credential.forget();
+        }
+    }
+
+    fn is_renewed_elsewhere(&self) -> bool {
+        match self.shared.proof {
+            Proof::Key(_) => false,
+            #[cfg(feature = "federated")]
+            Proof::Federated(_) => true,
+            #[cfg(feature = "federated")]
+            Proof::Vault(_) => false,
         }
     }
 
@@ -346,7 +393,7 @@ impl TokenExchange {
     }
     /// A new assertion, whatever is kept.
     pub(super) async fn new_assertion(&self, budget: Budget) -> Result<Arc<Assertion>, TokenError> {
-        self.forget_assertion().await;
+        self.forget_assertion();
         self.assertion(budget).await
     }
 }
@@ -403,7 +450,7 @@ async fn within(
 fn minted(response: TokenResponse) -> Minted {
     let lifetime = response.lifetime();
     let text: Zeroizing<String> = response.into_token();
-    Minted { text: Arc::new(text), lifetime }
+    Minted { text: Arc::new(text), lifetime, fresh: None }
 }
 
 /// The work was lost with its runtime.
@@ -413,7 +460,7 @@ pub(super) fn aborted() -> TokenExchangeError {
 
 /// Names every setting that signing in needs and that is not there.
 pub(super) fn missing_settings(config: &Config) -> TokenError {
-    let with_keystore = config.blueprint_credential() == BlueprintCredential::Keystore;
+    let with_keystore = *config.blueprint_credential() == BlueprintCredential::Keystore;
     let missing: Vec<&str> = [
         ("ENTRABOT_TENANT_ID", config.tenant_id().is_none()),
         ("ENTRABOT_BLUEPRINT_APP_ID", config.blueprint_app_id().is_none()),
@@ -454,7 +501,8 @@ mod tests {
             };
             let resource = Resource::from_scope(&format!("api://{guid}/.default")).unwrap();
             let text = Arc::new(Zeroizing::new("t".repeat(length)));
-            let minted = Minted { text, lifetime: Some(Duration::from_secs(3600 + u64::from(pair))) };
+            let lifetime = Some(Duration::from_secs(3600 + u64::from(pair)));
+            let minted = Minted { text, lifetime, fresh: None };
             cache.get(&Key::User(Arc::new(identity), resource), || async { Ok(minted) }).await.unwrap();
         }
         resident().saturating_sub(before)

@@ -33,12 +33,13 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    pub(super) fn new(text: TokenText, lifetime: Duration, now: Moment) -> Self {
-        // A minute before the end it is not used any more, five minutes before a new one is fetched; of a token
-        // that lives only minutes, a tenth and a quarter.
+    /// A minute before the end it is not used any more, five minutes before a new one is fetched (or after `fresh`,
+    /// where that is sooner); of a token that lives only minutes, a tenth and a quarter.
+    pub(super) fn new(text: TokenText, lifetime: Duration, fresh: Option<Duration>, now: Moment) -> Self {
         let hard = (lifetime / 10).min(Duration::from_secs(60));
         let soft = (lifetime / 4).min(Duration::from_secs(300));
-        Self { text, fresh_until: now.after(lifetime - soft), usable_until: now.after(lifetime - hard) }
+        let fresh = fresh.unwrap_or(lifetime).min(lifetime - soft);
+        Self { text, fresh_until: now.after(fresh), usable_until: now.after(lifetime - hard) }
     }
 
     fn bytes(&self) -> usize {
@@ -48,11 +49,11 @@ impl Kept {
 
 /// How much is kept. A token that is added beyond it takes the place of those that end first.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bound {
+pub(crate) struct Bound {
     /// Tokens.
-    pub(super) tokens: usize,
+    pub(crate) tokens: usize,
     /// Bytes of their texts together. What an entry takes beside its text is bounded by `tokens`.
-    pub(super) bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 /// Tokens by key, within a [`Bound`].
@@ -114,7 +115,7 @@ mod tests {
 
     fn kept(bytes: usize, lifetime: u64) -> Kept {
         let text = Arc::new(Zeroizing::new("t".repeat(bytes)));
-        Kept::new(text, Duration::from_secs(lifetime), Moment::now())
+        Kept::new(text, Duration::from_secs(lifetime), None, Moment::now())
     }
 
     #[test]
@@ -150,7 +151,7 @@ mod tests {
     #[test]
     fn the_clock_set_back_or_a_sleep_does_not_stretch_a_token() {
         let now = Moment::now();
-        let kept = Kept::new(Arc::new(Zeroizing::new("t".into())), Duration::from_secs(3600), now);
+        let kept = Kept::new(Arc::new(Zeroizing::new("t".into())), Duration::from_secs(3600), None, now);
         let back = Moment {
             monotonic: now.monotonic + Duration::from_secs(3599),
             wall: now.wall - Duration::from_secs(9),

@@ -12,6 +12,7 @@ mod kept;
 mod post;
 mod resource;
 mod response;
+pub(crate) mod resting;
 mod signer;
 pub(crate) mod strict_json;
 mod tls;
@@ -24,13 +25,19 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 pub(crate) use assertion::Assertion;
+#[cfg(feature = "federated")]
+pub(crate) use assertion::{Unsigned, jws_name};
+#[cfg(feature = "federated")]
+pub(crate) use cache::{Minted, TokenCache, TokenText};
 pub use check::{HopReport, HopSuccess};
 pub use claims::{ShownClaim, fmi_subject};
 pub use egress::Egress;
 pub use error::{Hop, TokenError, TokenExchangeError};
-#[cfg(feature = "provisioning")]
+#[cfg(any(feature = "federated", feature = "provisioning"))]
 pub(crate) use exchange::ASSERTION_TYPE;
 pub use exchange::{AgentIdentity, TokenExchange};
+#[cfg(feature = "federated")]
+pub(crate) use kept::Bound;
 pub(crate) use post::{Budget, TokenEndpoint};
 pub use resource::{ClaimsChallenge, Resource};
 #[cfg(any(feature = "delegated", feature = "federated"))]

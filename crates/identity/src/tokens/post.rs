@@ -1,11 +1,12 @@
 //! One POST to the token endpoint, with what may be tried again tried again.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
 use super::http::{self, Answer, Http, HttpError, Method, Request};
+use super::resting::Resting;
 use super::{Hop, TokenExchangeError, TokenResponse, parse_token_response};
 use crate::{BaseUrl, TenantId};
 
@@ -44,12 +45,17 @@ pub(crate) struct TokenEndpoint {
     authority: BaseUrl,
     host: Arc<str>,
     /// The service asked to be left alone until then.
-    resting: Mutex<Option<(Instant, TokenExchangeError)>>,
+    resting: Resting<TokenExchangeError>,
 }
 
 impl TokenEndpoint {
     pub(crate) fn new(http: Arc<Http>, authority: &BaseUrl) -> Self {
-        Self { http, authority: authority.clone(), host: authority.host().into(), resting: Mutex::new(None) }
+        Self {
+            http,
+            authority: authority.clone(),
+            host: authority.host().into(),
+            resting: Resting::default(),
+        }
     }
 
     pub(crate) fn host(&self) -> &Arc<str> {
@@ -177,8 +183,7 @@ impl TokenEndpoint {
         result.map_err(|error| {
             let error = error.with(|facts| facts.host = Some(Arc::clone(&self.host)));
             if let Some(wait) = error.retry_after() {
-                *self.resting.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some((Instant::now() + wait, error.clone()));
+                self.resting.begin(wait, error.clone());
             }
             error
         })
@@ -186,26 +191,12 @@ impl TokenEndpoint {
 
     /// No request before the service's own `Retry-After` is over; an error when that is after the budget.
     async fn rest(&self, hop: Hop, budget: Budget) -> Result<(), TokenExchangeError> {
-        loop {
-            let (left, error) = {
-                let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
-                let Some((until, error)) = resting.as_ref() else { return Ok(()) };
-                let left = until.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    *resting = None;
-                    return Ok(());
-                }
-                let error = error.clone().with(|facts| {
-                    facts.hop = hop;
-                    facts.retry_after = Some(left);
-                });
-                (left, error)
-            };
-            if left >= budget.left() {
-                return Err(error);
-            }
-            tokio::time::sleep(left).await;
-        }
+        self.resting.over(|| budget.left()).await.map_err(|(left, error)| {
+            error.with(|facts| {
+                facts.hop = hop;
+                facts.retry_after = Some(left);
+            })
+        })
     }
 
     fn failed(&self, hop: Hop, error: HttpError) -> TokenExchangeError {

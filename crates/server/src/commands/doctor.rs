@@ -4,7 +4,9 @@
 mod surroundings;
 
 use entrabot_a365::Servers;
-use entrabot_identity::{AuditSigning, Config, Diagnose, FederatedCredential, Mode, Preflight};
+use entrabot_identity::{
+    AuditSigning, BlueprintCredential, Config, Diagnose, Mode, Preflight, TokenExchange,
+};
 use entrabot_keystore::leak_scan::{self, LeakStorage};
 use entrabot_keystore::{EntryName, ErrorClass, Finding, Keystore, KeystoreError, Surroundings};
 use serde::Serialize;
@@ -99,8 +101,7 @@ fn look(config: Config, findings: &mut Findings) -> Result<(), Failure> {
     findings.checks.push(settings(&config));
     let keystore = if opens_no_keyring(&config) {
         findings.keystore.insert("verdict".into(), "not opened".into());
-        let detail =
-            "not opened: the blueprint's credential is the platform's, and the audit's key is not in it";
+        let detail = "not opened: neither the blueprint's key nor the audit's is in it";
         findings.checks.push(Check::skip("keyring", detail, "nothing to do"));
         None
     } else {
@@ -117,7 +118,7 @@ fn look(config: Config, findings: &mut Findings) -> Result<(), Failure> {
         findings.checks.push(person(&parts, keystore.as_ref()));
         return Ok(());
     }
-    findings.checks.push(blueprint_key(parts.config(), keystore.as_ref()));
+    findings.checks.push(blueprint_key(&parts, keystore.as_ref()));
     agent(&parts, findings)
 }
 
@@ -320,14 +321,14 @@ fn manifest(config: &Config) -> Check {
     }
 }
 
-fn blueprint_key(config: &Config, keystore: Option<&Keystore>) -> Check {
+fn blueprint_key(parts: &Parts, keystore: Option<&Keystore>) -> Check {
     const NAME: &str = "blueprint key";
-    match FederatedCredential::from_config(config) {
-        Ok(None) => {}
-        Ok(Some(credential)) => {
-            return Check::pass(NAME, format!("none of its own: {}", credential.describe()));
-        }
-        Err(error) => return Check::failed(NAME, &error.into()),
+    let config = parts.config();
+    if config.needs_no_keystore() {
+        return match parts.sign_in().exchange().map(TokenExchange::keyless_proof) {
+            Ok(proof) => Check::pass(NAME, format!("none of its own: {}", proof.unwrap_or_default())),
+            Err(error) => Check::failed(NAME, &error.into()),
+        };
     }
     if config.blueprint_app_id().is_none() {
         return Check::skip(NAME, "no blueprint is configured", "run entrabot provision");
@@ -438,7 +439,11 @@ async fn upn(config: &Config, preflight: &Preflight) -> Check {
 /// Whether the blueprint holds the certificate that is configured, and for how long.
 async fn certificate(config: &Config, preflight: &Preflight) -> Check {
     const NAME: &str = "certificate";
-    if config.needs_no_keystore() {
+    let is_federated = matches!(
+        config.blueprint_credential(),
+        BlueprintCredential::WorkloadIdentity | BlueprintCredential::ManagedIdentity
+    );
+    if is_federated {
         return Check::skip(NAME, "the blueprint proves itself without one", "nothing to do");
     }
     let validity = match Validity::ask(config, preflight).await {

@@ -269,6 +269,10 @@ pub(crate) fn cert(command: &CertCommand, json: bool) -> Result<u8, Failure> {
             }
             Ok(if good.is_some() { YES } else { NO })
         }
+        CertCommand::Rotate if bench.parts.config().needs_no_keystore() => Err(Failure::usage(
+            "the key in use is not in the keyring, so it cannot be rotated there",
+            "with key-vault: make a version in the vault, add its certificate to the blueprint, change ENTRABOT_KEY_VAULT_KEY",
+        )),
         CertCommand::Rotate => {
             let lock = bench.provisioner.lock()?;
             let rotated = bench

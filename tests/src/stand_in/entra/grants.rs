@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::assertion::{self, Client};
 use super::error::EntraError;
 use super::{EXCHANGE_APP_ID, Form, tokens};
-use crate::stand_in::directory::{Directory, Entry, GRAPH_APP_ID, Kind};
+use crate::stand_in::directory::{Directory, Entry, GRAPH_APP_ID, Kind, VAULT, VAULT_APP_ID};
 use crate::stand_in::{Cloud, World};
 
 /// What a scope parameter asks for.
@@ -87,7 +87,11 @@ pub(crate) fn resource<'a>(
         "https://microsoftgraph.chinacloudapi.cn",
         cloud.info.graph_base.as_str(),
     ];
-    let app_id = if graph.contains(&bare) { GRAPH_APP_ID } else { bare };
+    let app_id = match bare {
+        VAULT => VAULT_APP_ID,
+        _ if graph.contains(&bare) => GRAPH_APP_ID,
+        _ => bare,
+    };
     directory.by_app_id(Kind::ServicePrincipal, app_id).ok_or_else(|| {
         let text = format!(
             "The resource principal named {name} was not found in the tenant named Contoso. This can happen if the \

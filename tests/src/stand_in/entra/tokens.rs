@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::EXCHANGE_APP_ID;
 use crate::stand_in::Cloud;
-use crate::stand_in::directory::{Entry, GRAPH_APP_ID};
+use crate::stand_in::directory::{Entry, GRAPH_APP_ID, VAULT, VAULT_APP_ID};
 
 /// Tokens begin to be valid this long before they are issued, so 3600 s last 3900 s on paper.
 const BACKDATED: i64 = 300;
@@ -144,7 +144,11 @@ pub(crate) fn client_info(cloud: &Cloud, user: &Entry) -> String {
 
 /// How a resource is named in the `aud` of its v1 tokens.
 pub(crate) fn audience(resource_app_id: &str) -> &str {
-    if resource_app_id == GRAPH_APP_ID { "https://graph.microsoft.com" } else { resource_app_id }
+    match resource_app_id {
+        GRAPH_APP_ID => "https://graph.microsoft.com",
+        VAULT_APP_ID => VAULT,
+        other => other,
+    }
 }
 
 /// Pairwise, as Entra's is: one value per client and user.

@@ -50,9 +50,17 @@ fn identity(variables: &[(&str, &str)]) -> Result<ManagedIdentity, FederatedErro
     ManagedIdentity::from_config(&config)
 }
 
-fn ask(identity: &ManagedIdentity) -> Result<Assertion, FederatedError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(identity.token(Budget::start()))
+const EXCHANGE: &str = "api://AzureADTokenExchange";
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn ask(identity: &ManagedIdentity) -> Result<TokenText, FederatedError> {
+    runtime().block_on(identity.token(EXCHANGE, Budget::start())).map_err(|error| match error {
+        TokenError::Federated(error) => error,
+        other => panic!("{other:?}"),
+    })
 }
 
 fn good(more: &str) -> (u16, String, String) {
@@ -88,8 +96,8 @@ fn imds_is_asked_again_after_410_429_and_500_and_its_token_is_kept() {
     let host = Scripted::start(vec![busy(410, ""), busy(429, "Retry-After: 0\r\n"), busy(500, ""), good("")]);
     let imds = identity(&[("AZURE_POD_IDENTITY_AUTHORITY_HOST", &host.address), ("AZURE_CLIENT_ID", CLIENT)])
         .unwrap();
-    assert_eq!(ask(&imds).unwrap().expose(), "planted");
-    assert_eq!(ask(&imds).unwrap().expose(), "planted");
+    assert_eq!(ask(&imds).unwrap().as_str(), "planted");
+    assert_eq!(ask(&imds).unwrap().as_str(), "planted");
     let seen = host.seen();
     assert_eq!(seen.len(), 4, "and none for the second token");
     for head in &seen {
@@ -135,7 +143,7 @@ fn app_service_is_shown_its_header_and_tells_only_when_the_token_ends() {
     let host = Scripted::start(vec![(200, String::new(), body)]);
     let endpoint = format!("{}/msi/token/", host.address);
     let identity = identity(&[("IDENTITY_ENDPOINT", &endpoint), ("IDENTITY_HEADER", "s3cret")]).unwrap();
-    assert_eq!(ask(&identity).unwrap().expose(), "planted");
+    assert_eq!(ask(&identity).unwrap().as_str(), "planted");
     let head = &host.seen()[0];
     assert!(head.starts_with("get /msi/token/?api-version=2019-08-01&resource=api%3a"), "{head}");
     assert!(head.contains("x-identity-header: s3cret"), "{head}");
@@ -144,7 +152,8 @@ fn app_service_is_shown_its_header_and_tells_only_when_the_token_ends() {
 
 fn arc(host: &Scripted, tokens: &std::path::Path, variables: &[(&str, &str)]) -> ManagedIdentity {
     let mut identity = identity(variables).unwrap();
-    identity.host = Host::Arc {
+    let endpoint = Arc::get_mut(&mut identity.endpoint).unwrap();
+    endpoint.host = Host::Arc {
         endpoint: format!("{}/metadata/identity/oauth2/token", host.address),
         tokens: tokens.into(),
     };
@@ -161,7 +170,7 @@ fn arc_is_shown_the_key_of_the_file_that_it_names_if_that_is_its_own() {
         (401, format!("WWW-Authenticate: Basic realm={}\r\n", path.display()), String::new())
     };
     let host = Scripted::start(vec![challenge(&own), good("")]);
-    assert_eq!(ask(&arc(&host, dir.path(), &[])).unwrap().expose(), "planted");
+    assert_eq!(ask(&arc(&host, dir.path(), &[])).unwrap().as_str(), "planted");
     assert!(host.seen()[1].contains("authorization: basic a2v5"), "{:?}", host.seen());
 
     let host = Scripted::start(vec![challenge(&other), good("")]);
@@ -175,4 +184,46 @@ fn arc_is_shown_the_key_of_the_file_that_it_names_if_that_is_its_own() {
         let result = ask(&arc(&host, dir.path(), &[("AZURE_CLIENT_ID", CLIENT)]));
         assert_eq!(result.is_ok(), sound, "{result:?}");
     }
+}
+
+#[test]
+fn an_endpoint_that_takes_longer_than_a_call_is_asked_on_and_the_next_call_has_its_token() {
+    let gone = || (410, String::new(), String::new());
+    let host = Scripted::start(vec![gone(), gone(), gone(), good("")]);
+    let variables = [("AZURE_POD_IDENTITY_AUTHORITY_HOST", host.address.as_str())];
+    let mut imds = identity(&variables).unwrap();
+    let pause = [Duration::from_millis(150); 5];
+    Arc::get_mut(&mut imds.endpoint).unwrap().pace =
+        Pace { in_call: Duration::from_millis(200), pauses: pause, gone: pause };
+    runtime().block_on(async {
+        let error = imds.token(EXCHANGE, Budget::start()).await.unwrap_err();
+        assert!(error.to_string().contains("HTTP 410"), "what it was told, not that it was slow: {error}");
+        // Nobody waits now.
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        assert_eq!(host.seen().len(), 4);
+        assert_eq!(imds.token(EXCHANGE, Budget::start()).await.unwrap().as_str(), "planted");
+    });
+    assert_eq!(host.seen().len(), 4);
+}
+
+#[test]
+fn each_resource_has_a_token_of_its_own() {
+    let answer = |token: &str| {
+        (
+            200,
+            String::new(),
+            format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":"86399"}}"#),
+        )
+    };
+    let host = Scripted::start(vec![answer("exchange"), answer("vault"), answer("newer")]);
+    let imds = identity(&[("AZURE_POD_IDENTITY_AUTHORITY_HOST", host.address.as_str())]).unwrap();
+    runtime().block_on(async {
+        let token = async |resource| imds.token(resource, Budget::start()).await.unwrap();
+        assert_eq!(token(EXCHANGE).await.as_str(), "exchange");
+        assert_eq!(token("https://vault.azure.net").await.as_str(), "vault");
+        assert_eq!(token(EXCHANGE).await.as_str(), "exchange");
+        imds.forget(EXCHANGE);
+        assert_eq!(token(EXCHANGE).await.as_str(), "newer");
+        assert_eq!(token("https://vault.azure.net").await.as_str(), "vault");
+    });
 }
