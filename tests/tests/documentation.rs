@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use entrabot_tests::cases::CASES;
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lies in the workspace").to_owned()
 }
@@ -66,6 +68,48 @@ fn every_crate_has_a_readme_that_its_documentation_includes() {
             "{layer}: the README's example is compiled"
         );
     }
+}
+
+/// The cells of each row of a table, as text.
+fn rows(document: &str) -> Vec<Vec<String>> {
+    let lines = document.lines().filter(|line| line.starts_with("| "));
+    let cells = |line: &str| line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect();
+    lines.skip(1).map(cells).collect()
+}
+
+/// What stands between backticks.
+fn names(cell: &str) -> BTreeSet<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn every_hostile_case_is_served_and_driven_through_the_binary_by_a_test_that_exists() {
+    let document = fs::read_to_string(root().join("docs/hostile-cases.md")).expect("the table");
+    let rows = rows(&document);
+    let numbers: Vec<_> = rows.iter().map(|row| row[0].clone()).collect();
+    let all = (1..=50).flat_map(|number| match number {
+        5 | 29 => vec![format!("{number}"), format!("{number}b")],
+        _ => vec![format!("{number}")],
+    });
+    assert_eq!(numbers, all.collect::<Vec<_>>());
+    for row in &rows {
+        let [number, _, _, served, driven] = row.as_slice() else { panic!("five cells: {row:?}") };
+        let of_the_table = CASES.iter().filter(|case| case.number == number).map(|case| case.name);
+        assert_eq!(names(served), of_the_table.collect(), "case {number} is served as");
+        assert!(!names(driven).is_empty(), "case {number} is driven by no test");
+        for test in names(driven) {
+            let (file, function) = test.split_once("::").unwrap_or_else(|| panic!("FILE::name: {test}"));
+            let source =
+                fs::read_to_string(root().join(format!("tests/tests/{file}.rs"))).unwrap_or_default();
+            let is_a_test = source.split("#[test]").skip(1).any(|text| {
+                let head = text.split('{').next().unwrap_or_default();
+                head.contains(&format!("fn {function}("))
+            });
+            assert!(is_a_test, "case {number}: there is no test {test}");
+        }
+    }
+    let known: BTreeSet<_> = CASES.iter().map(|case| case.number).collect();
+    assert!(known.iter().all(|number| numbers.iter().any(|other| other == number)), "{known:?}");
 }
 
 /// Links between the documents lead somewhere.

@@ -129,6 +129,8 @@ fn a_proxy_of_the_environment_sees_no_request() -> io::Result<()> {
     home.run(&["token", "check", "--json"], &[])?.assert_code(0);
     home.run(&["whoami", "--json"], &[])?.assert_code(0);
     home.run(&["tools", "mcp_WordServer", "--json"], &[])?.assert_code(0);
+    // The stand-in's name leads to an address of this machine: its certificate is what counts.
+    assert_eq!(spans(&home.a365_records()?), [["pending", "success"]]);
     let asked = proxy.accept().map(|(_, from)| from);
     assert_eq!(asked.map_err(|error| error.kind()), Err(io::ErrorKind::WouldBlock));
     Ok(())
@@ -194,19 +196,59 @@ fn without_an_audit_no_request_leaves_the_machine() -> io::Result<()> {
     let file = home.scratch().join("a-file");
     fs::write(&file, "in the way")?;
     home.set("ENTRABOT_AUDIT_DIR", file.join("audit").display().to_string());
-    let call = home.run(
-        &[
-            "call",
-            "mcp_WordServer",
-            "CreateDocument",
-            "--args",
-            r#"{"fileName":"x","contentInHtml":"x"}"#,
-            "--json",
-        ],
-        &[],
-    )?;
+    let arguments = r#"{"fileName":"x","contentInHtml":"x"}"#;
+    let call = home.run(&["call", "mcp_WordServer", "CreateDocument", "--args", arguments, "--json"], &[])?;
     call.assert_code(7);
+    assert!(call.stderr.contains("Audit"), "{call:?}");
+    assert_eq!(home.cloud.requests().len(), 0, "no token, no request");
+    let client = home.serve()?;
+    let told = failure(&create(&client)?);
+    assert!(told["error_type"].as_str().is_some_and(|name| name.starts_with("Audit")), "{told}");
+    client.stop()?;
     assert_eq!(requests_to(&home, Role::A365), 0);
+    Ok(())
+}
+
+/// Cases 47 and 48: what only the service can know is passed on; what no service takes is not.
+#[test]
+fn the_service_decides_about_links_and_an_empty_name_is_its_to_fill() -> io::Result<()> {
+    let home = Home::ready(Options::default())?;
+    let client = home.serve()?;
+    let url = |url: &str| json!({"url": url});
+    let longest = format!("https://elsewhere.example/{}", "a".repeat(8 * 1024 - 26));
+    for passed in ["https://elsewhere.example/x.docx", "HTTPS://contoso.sharepoint.com/x?a=1#b", &longest] {
+        let answer = client.call("read_word_document", &url(passed))?;
+        let sent = home.cloud.requests().last().and_then(|request| request.json.clone()).unwrap_or_default();
+        assert_eq!(sent["params"]["arguments"]["url"], passed, "{}", answer.text);
+    }
+    let created =
+        client.call("create_word_document", &json!({"file_name": "", "content_html": "<p>x</p>"}))?;
+    assert!(!created.is_error, "{}", created.text);
+    assert!(created.value()["file_name"].as_str().is_some_and(|name| !name.is_empty()), "{}", created.text);
+    let acts = home.a365_records()?.len();
+
+    home.cloud.clear_requests();
+    let too_long = format!("{longest}a");
+    let name = |name: &str| json!({"file_name": name, "content_html": "<p>x</p>"});
+    for (tool, arguments) in [
+        ("read_word_document", url("http://contoso.sharepoint.com/x")),
+        ("read_word_document", url("ftp://contoso.sharepoint.com/x")),
+        ("read_word_document", url("https://contoso.sharepoint.com/\u{7}")),
+        ("read_word_document", url("https://contoso.sharepoint.com/a b")),
+        ("get_a365_file_metadata_by_url", url(&too_long)),
+        ("create_word_document", name("a/b")),
+        ("create_word_document", name("a\\b")),
+        ("create_word_document", name("..")),
+        ("create_word_document", name("a\u{0}b")),
+        ("create_word_document", name(&"x".repeat(401))),
+    ] {
+        let told = failure(&client.call(tool, &arguments)?);
+        assert_eq!(told["error_type"], "InvalidArgumentError", "{tool} {arguments}: {told}");
+    }
+    assert_eq!((requests_to(&home, Role::A365), home.a365_records()?.len()), (0, acts));
+    client.stop()?;
+    let spans = spans(&home.a365_records()?);
+    assert!(spans.iter().all(|span| span.len() == 2), "{spans:?}");
     Ok(())
 }
 

@@ -88,6 +88,11 @@ fn saw_what_is_right(said: &str, revision: &str, over: &str) {
         made["structuredContent"]["url"].as_str().is_some_and(|url| url.starts_with("https://")),
         "{made}"
     );
+    assert_eq!(
+        (&made["content"][1]["type"], &made["content"][1]["uri"]),
+        (&json!("resource_link"), &made["structuredContent"]["url"]),
+        "{over}: {made}"
+    );
     assert!(made["_meta"]["entrabot/audit"]["call_id"].is_string(), "{over}: {made}");
     let failure = failure(refused);
     assert_eq!(failure["error_type"], "A365ConsentMissingError", "{over}: {failure}");

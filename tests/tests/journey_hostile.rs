@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use entrabot_tests::cases::{CASES, TRUE_TEXT, Verdict};
 use entrabot_tests::mcp::{Answer, Client};
 use entrabot_tests::stand_in::{Effect, Fault, Options, Role};
+use journey::raw::Raw;
 use journey::{Home, files_with, spans};
 use serde_json::{Value, json};
 
@@ -130,26 +131,159 @@ fn a_read_tries_again_where_that_helps() -> io::Result<()> {
     let (home, client, url) = served()?;
     for case in PASSING {
         home.cloud.clear_faults();
+        home.cloud.clear_requests();
         home.cloud.set_fault(Fault::case(READ, case).times(1));
         let answer = read(&client, &url)?;
         assert!(!answer.is_error, "{case}: {}", answer.text);
+        // A rejected token is replaced once, by one that meets the claims where there were any.
+        let requests = home.cloud.requests();
+        let minted: Vec<_> = requests.iter().filter(|request| request.hop() == Some(3)).collect();
+        assert_eq!(minted.len(), usize::from(case.starts_with("401")), "{case}");
+        let claims = minted.first().and_then(|request| request.field("claims")).unwrap_or_default();
+        assert_eq!(claims.contains("nbf"), *case == "401_claims", "{case}: {claims}");
+        let sent: Vec<_> = methods(&home);
+        match *case {
+            "400_session" => {
+                assert_eq!(sent, ["tools/call", "initialize", "notifications/initialized", "tools/call"]);
+            }
+            _ => assert_eq!(sent, ["tools/call", "tools/call"], "{case}"),
+        }
     }
     client.stop()?;
+    // However often it was sent, it is one act.
+    assert_eq!(spans(&home.a365_records()?), vec![["pending", "success"]; PASSING.len() + 1]);
     Ok(())
+}
+
+/// The JSON-RPC methods that reached Work IQ.
+fn methods(home: &Home) -> Vec<String> {
+    let requests = home.cloud.requests();
+    let calls = requests.iter().filter(|request| request.host == Role::A365);
+    calls.filter_map(|request| Some(request.json.as_ref()?["method"].as_str()?.to_owned())).collect()
+}
+
+/// Case 30: a session where the server wants one, and remembered.
+#[test]
+fn a_server_that_wants_a_session_gets_one_once() -> io::Result<()> {
+    let (home, client, url) = served()?;
+    home.cloud.set_behaviour(|behaviour| behaviour.require_session = true);
+    for _ in 0..2 {
+        let answer = read(&client, &url)?;
+        assert!(!answer.is_error, "{}", answer.text);
+    }
+    assert_eq!(
+        methods(&home),
+        ["tools/call", "initialize", "notifications/initialized", "tools/call", "tools/call"]
+    );
+    client.stop()?;
+    assert_eq!(spans(&home.a365_records()?), vec![["pending", "success"]; 3]);
+    Ok(())
+}
+
+/// Cases 17 and 18: what was left out is counted, and a write without the id of what it made is no success.
+#[test]
+fn blocks_that_are_left_out_are_counted_and_a_write_without_an_id_fails() -> io::Result<()> {
+    let (home, client, url) = served()?;
+    home.cloud.set_fault(Fault::case(READ, "content_image"));
+    assert_eq!(read(&client, &url)?.value()["skipped_blocks"], 1);
+    home.cloud.set_fault(Fault::case("AddComment", "empty_content"));
+    let comment = json!({"drive_id": "d", "document_id": "i", "content": "c"});
+    let answer = client.call("add_word_comment", &comment)?;
+    assert!(answer.is_error && answer.text.contains("comment id"), "{}", answer.text);
+    home.cloud.clear_faults();
+    home.cloud.set_fault(Fault::case("CreateDocument", "plain_text"));
+    let answer = create(&client)?;
+    assert!(answer.is_error && answer.text.contains("document URL"), "{}", answer.text);
+    client.stop()?;
+    assert!(spans(&home.a365_records()?).iter().all(|span| span.len() == 2 && span[0] == "pending"));
+    Ok(())
+}
+
+/// Case 45: sixteen calls of one server are under way at most; the rest wait their turn, other servers' do not, and one
+/// that hangs holds up no other.
+#[test]
+fn a_call_that_hangs_holds_up_no_other() -> io::Result<()> {
+    let (home, client, url) = served()?;
+    home.cloud.set_fault(Fault::case(READ, "hang").times(1));
+    let mut raw = Raw::serve(&home, &["serve"])?;
+    let hung = raw.call("read_word_document", json!({"url": url}))?;
+    let until = Instant::now() + Duration::from_secs(20);
+    while methods(&home).is_empty() {
+        assert!(Instant::now() < until, "the first call is under way");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let begun = Instant::now();
+    let calls: Vec<_> =
+        (0..64).map(|_| raw.call("read_word_document", json!({"url": url}))).collect::<io::Result<_>>()?;
+    for call in calls {
+        let answer = raw.answer(call, Duration::from_secs(20));
+        assert_ne!(answer["result"]["isError"], true, "{answer}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    raw.cancel(hung)?;
+    assert!(raw.end()?.success());
+
+    home.cloud.clear_requests();
+    home.cloud.set_fault(Fault::case(READ, "hang"));
+    let mut raw = Raw::serve(&home, &["serve"])?;
+    let hung: Vec<_> =
+        (0..24).map(|_| raw.call("read_word_document", json!({"url": url}))).collect::<io::Result<_>>()?;
+    while methods(&home).len() < 16 {
+        assert!(Instant::now() < until + Duration::from_secs(20), "{} are under way", methods(&home).len());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(methods(&home).len(), 16);
+    let file = raw.call("get_a365_file_metadata_by_url", json!({"url": url}))?;
+    let answer = raw.answer(file, Duration::from_secs(5));
+    assert_ne!(answer["result"]["isError"], true, "{answer}");
+    for call in hung {
+        raw.cancel(call)?;
+    }
+    assert!(raw.end()?.success());
+    client.stop()?;
+    assert!(spans(&home.a365_records()?).iter().all(|span| span.len() == 2), "every span is closed");
+    Ok(())
+}
+
+/// Case 46.
+#[test]
+fn a_token_that_ends_among_sixty_four_calls_is_replaced_once() -> io::Result<()> {
+    let home = Home::ready(Options::default())?;
+    home.cloud.set_behaviour(|behaviour| behaviour.token_lifetime_s = 2);
+    let client = home.serve()?;
+    let created = create(&client)?;
+    assert!(!created.is_error, "{}", created.text);
+    let url = created.value()["url"].as_str().unwrap_or_default().to_owned();
+    home.cloud.set_behaviour(|behaviour| behaviour.token_lifetime_s = 3600);
+    std::thread::sleep(Duration::from_millis(2_100));
+    home.cloud.clear_requests();
+    all_at_once(&client, &url)?;
+    let minted = home.cloud.requests();
+    let minted: Vec<_> = minted.iter().filter(|request| request.hop() == Some(3)).collect();
+    assert_eq!(minted.len(), 1, "{minted:?}");
+    client.stop()?;
+    assert_eq!(spans(&home.a365_records()?), vec![["pending", "success"]; 65]);
+    Ok(())
+}
+
+/// Sixty-four reads, each of which succeeds.
+fn all_at_once(client: &Client, url: &str) -> io::Result<()> {
+    std::thread::scope(|scope| {
+        let calls: Vec<_> = (0..64).map(|_| scope.spawn(|| read(client, url))).collect();
+        for call in calls {
+            let answer = call.join().expect("a call does not panic")?;
+            assert!(!answer.is_error, "{}", answer.text);
+        }
+        Ok(())
+    })
 }
 
 #[test]
 fn a_token_that_is_rejected_among_sixty_four_calls_is_replaced_once() -> io::Result<()> {
     let (home, client, url) = served()?;
     home.cloud.set_fault(Fault::case(READ, "401").times(1));
-    std::thread::scope(|scope| {
-        let calls: Vec<_> = (0..64).map(|_| scope.spawn(|| read(&client, &url))).collect();
-        for call in calls {
-            let answer = call.join().expect("a call does not panic")?;
-            assert!(!answer.is_error, "{}", answer.text);
-        }
-        Ok::<(), io::Error>(())
-    })?;
+    all_at_once(&client, &url)?;
     assert_eq!(home.cloud.requests().iter().filter(|request| request.hop() == Some(3)).count(), 1);
     client.stop()?;
     Ok(())

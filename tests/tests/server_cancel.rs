@@ -4,7 +4,7 @@ mod journey;
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use entrabot_tests::stand_in::{Fault, Options};
@@ -93,6 +93,27 @@ fn a_cancelled_call_closes_its_connection_within_100_ms_and_its_span() -> io::Re
     let next = server.receive(Duration::from_secs(5)).expect("the server lives");
     assert_eq!(next["id"], ping, "the cancelled call is not answered: {next}");
     assert!(server.end()?.success());
+    Ok(())
+}
+
+/// Case 49 of docs/hostile-cases.md.
+#[test]
+fn a_client_that_is_gone_ends_the_server_and_closes_the_span_of_its_call() -> io::Result<()> {
+    let home = Home::ready(Options::default())?;
+    home.cloud.set_fault(Fault::case("GetDocumentContent", "hang"));
+    let port = work_iq_port(&home);
+    let arguments = json!({"url": "https://contoso.sharepoint.com/x.docx"});
+    for (nth, ends) in [(1, Raw::end as fn(Raw) -> _), (2, Raw::end_by_closed_output)] {
+        let mut server = Raw::serve(&home, &["serve"])?;
+        server.call("read_word_document", arguments.clone())?;
+        call_under_way(&home, server.pid(), port, nth)?;
+        let started = Instant::now();
+        let status: ExitStatus = ends(server)?;
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+        assert!(status.success(), "{status}");
+        assert_eq!(spans(&home.a365_records()?), vec![["pending", "failure"]; nth]);
+    }
+    home.run(&["audit", "verify"], b"")?.assert_code(0);
     Ok(())
 }
 

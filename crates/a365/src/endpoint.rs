@@ -301,89 +301,15 @@ mod tests {
         );
     }
 
-    /// Case 40 of the protocol notes, in full.
+    /// Case 40 of docs/hostile-cases.md, in full; the same list goes through the binary in a manifest.
     #[test]
     fn no_trick_sends_a_token_elsewhere() {
-        let good = "agent365.svc.cloud.microsoft";
-        let path = "/agents/servers/mcp_WordServer";
-        let mut urls: Vec<String> = [
-            "",
-            "mcp_WordServer",
-            "/agents/servers/mcp_WordServer",
-            "//agent365.svc.cloud.microsoft/agents/servers/x",
-            "https:agent365.svc.cloud.microsoft/agents/servers/x",
-            "https:/agent365.svc.cloud.microsoft/agents/servers/x",
-            "https:///agent365.svc.cloud.microsoft/agents/servers/x",
-            "javascript:alert(1)",
-            "file:///agents/servers/x",
-            "https://",
-            "https:///",
-        ]
-        .map(str::to_owned)
-        .to_vec();
-        for (scheme, authority, path) in [
-            ("http", good, path),
-            ("ftp", good, path),
-            ("wss", good, path),
-            ("https", "user@agent365.svc.cloud.microsoft", path),
-            ("https", "user:secret@agent365.svc.cloud.microsoft", path),
-            ("https", "agent365.svc.cloud.microsoft@evil.example", path),
-            ("https", "agent365.svc.cloud.microsoft:443@evil.example", path),
-            ("https", "127.0.0.1", path),
-            ("https", "2130706433", path),
-            ("https", "0x7f000001", path),
-            ("https", "0177.0.0.1", path),
-            ("https", "[::1]", path),
-            ("https", "[::ffff:127.0.0.1]", path),
-            ("https", "localhost", path),
-            ("https", "agent365.svc.cloud.microsoft:8443", path),
-            ("https", "agent365.svc.cloud.microsoft:0443", path),
-            ("https", "agent365.svc.cloud.microsoft:", path),
-            ("https", "agent365.svc.cloud.microsoft:80", path),
-            ("https", "xn--agent365-9za.svc.cloud.microsoft", path),
-            ("https", "\u{430}gent365.svc.cloud.microsoft", path),
-            ("https", "\u{ff41}gent365.svc.cloud.microsoft", path),
-            ("https", "agent365\u{3002}svc.cloud.microsoft", path),
-            ("https", "agent365.svc.cloud.microsoft.", path),
-            ("https", "agent365.svc.cloud.microsoft.evil.example", path),
-            ("https", "evil-agent365.svc.cloud.microsoft", path),
-            ("https", "agent365.svc.cloud.microsoft.com", path),
-            ("https", "agent365-svc.cloud.microsoft", path),
-            ("https", "test.agent365.svc.cloud.dev.microsoft", path),
-            ("https", "svc.cloud.microsoft", path),
-            ("https", "agent365.svc.cloud.microsoft\\@evil.example", path),
-            ("https", "agent365.svc.cloud.microsoft\t", path),
-            ("https", "agent365.svc.cloud\r\n.microsoft", path),
-            ("https", "evil.example#agent365.svc.cloud.microsoft", path),
-            ("https", "evil.example?agent365.svc.cloud.microsoft", path),
-            ("https", good, ""),
-            ("https", good, "/"),
-            ("https", good, "/agents/servers/"),
-            ("https", good, "/agents/servers//x"),
-            ("https", good, "/agents/servers/../../evil"),
-            ("https", good, "/agents/servers/.."),
-            ("https", good, "/agents/servers/x/.."),
-            ("https", good, "/agents/servers/x/y"),
-            ("https", good, "/agents/servers/%2e%2e"),
-            ("https", good, "/agents/servers/x%2fy"),
-            ("https", good, "/agents/servers/x\\y"),
-            ("https", good, "/agents/servers/x?y=1"),
-            ("https", good, "/agents/servers/x#y"),
-            ("https", good, "/agents/servers/x;y"),
-            ("https", good, "/agents/servers/x y"),
-            ("https", good, "/agents/servers/x-y"),
-            ("https", good, "/agents/tenants/common/servers/x"),
-            ("https", good, "/agents/tenants/../servers/x"),
-            ("https", good, "/AGENTS/servers/x"),
-            ("https", good, "/other/servers/x"),
-        ] {
-            urls.push(format!("{scheme}://{authority}{path}"));
-        }
-        urls.push(format!(" https://{good}{path}"));
-        urls.push(format!("https://{good}{path} "));
-        urls.push(format!("https://{good}/agents/servers/{}", "x".repeat(129)));
-        urls.push(format!("https://{good}/agents/servers/{}", "x/".repeat(2000)));
-        for url in urls {
+        let listed: Vec<String> = serde_json::from_str(include_str!("../tests/refused_urls.json")).unwrap();
+        assert!(listed.len() > 60);
+        let good = format!("https://{WORK_IQ_HOST}/agents/servers/");
+        let overlong =
+            [String::new(), format!("{good}{}", "x".repeat(129)), format!("{good}{}", "x/".repeat(2000))];
+        for url in listed.into_iter().chain(overlong) {
             assert!(EgressAllowlist::microsoft().endpoint(&url, resource()).is_err(), "{url:?}");
         }
     }

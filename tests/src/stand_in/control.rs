@@ -41,7 +41,7 @@ fn apply(cloud: &Cloud, body: &Value) -> Result<Value, String> {
     };
     if let Some(name) = body["tls"].as_str() {
         let fault = TlsFault::by_name(name).ok_or_else(|| format!("unknown tls fault {name}"))?;
-        cloud.certificate.set(cloud.authority.certified(fault).map_err(|error| error.to_string())?);
+        cloud.present(&super::Role::ALL, fault).map_err(|error| error.to_string())?;
     }
     if body["clear_requests"] == true {
         cloud.records.clear();

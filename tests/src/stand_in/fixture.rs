@@ -20,7 +20,7 @@ use super::graph::permissions;
 use super::jose::TokenSigner;
 use super::pki::{Authority, Credential, SwitchableCertificate, TlsFault};
 use super::record::Recorder;
-use super::{Addresses, Cloud, Info, Options, World};
+use super::{Addresses, Cloud, Info, Options, Role, World};
 
 /// File name of the V2 manifest in the state directory.
 pub(crate) const MANIFEST_V2: &str = "ToolingManifest.v2.json";
@@ -36,7 +36,10 @@ const WORK_IQ_SCOPES: &str = "McpServers.Word.All McpServers.OneDriveSharepoint.
 /// Builds the cloud behind these addresses and writes its files.
 pub(crate) fn build(options: &Options, dir: &Path, addresses: Addresses) -> io::Result<Cloud> {
     let authority = Authority::generate()?;
-    let certificate = Arc::new(SwitchableCertificate::new(authority.certified(TlsFault::None)?));
+    let certificate =
+        || Ok::<_, io::Error>(Arc::new(SwitchableCertificate::new(authority.certified(TlsFault::None)?)));
+    let certificates =
+        Role::ALL.into_iter().map(|role| Ok((role, certificate()?))).collect::<io::Result<_>>()?;
     let (signing, blueprint, provisioner) = credentials(options)?;
 
     let mut directory = Directory::default();
@@ -88,7 +91,7 @@ pub(crate) fn build(options: &Options, dir: &Path, addresses: Addresses) -> io::
         records: Recorder::create(&info.log_file)?,
         hook: options.on_first_byte.clone(),
         authority,
-        certificate,
+        certificates,
         connections: AtomicU64::new(0),
         numbers: AtomicU64::new(0),
         world: Mutex::new(World {

@@ -33,19 +33,22 @@ pub(crate) async fn bind(options: &Options, dir: &Path) -> io::Result<(Arc<Cloud
 
 /// Serves until dropped.
 pub(crate) async fn serve(cloud: Arc<Cloud>, listeners: Listeners) {
+    let mut accepting = JoinSet::new();
+    for (role, listener) in listeners {
+        accepting.spawn(accept(Arc::clone(&cloud), role, listener, acceptor(&cloud, role)));
+    }
+    while accepting.join_next().await.is_some() {}
+}
+
+fn acceptor(cloud: &Cloud, role: Role) -> TlsAcceptor {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("the provider supports TLS 1.2 and 1.3")
         .with_no_client_auth()
-        .with_cert_resolver(Arc::clone(&cloud.certificate) as _);
+        .with_cert_resolver(Arc::clone(&cloud.certificates[&role]) as _);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let mut accepting = JoinSet::new();
-    for (role, listener) in listeners {
-        accepting.spawn(accept(Arc::clone(&cloud), role, listener, acceptor.clone()));
-    }
-    while accepting.join_next().await.is_some() {}
+    TlsAcceptor::from(Arc::new(config))
 }
 
 async fn accept(cloud: Arc<Cloud>, role: Role, listener: TcpListener, acceptor: TlsAcceptor) {

@@ -29,6 +29,7 @@ mod relay;
 mod vault;
 mod work_iq;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -63,6 +64,11 @@ pub enum Role {
     Graph,
     /// Work IQ (Agent 365).
     A365,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Authority, Self::Graph, Self::A365];
 }
 
 /// The first byte of a TCP connection, or of a request on it, has arrived and nothing was answered yet.
@@ -304,8 +310,15 @@ impl StandIn {
     /// # Errors
     /// When the certificate cannot be made.
     pub fn set_tls_fault(&self, fault: TlsFault) -> io::Result<()> {
-        self.cloud.certificate.set(self.cloud.authority.certified(fault)?);
-        Ok(())
+        self.cloud.present(&Role::ALL, fault)
+    }
+
+    /// The same at one listener.
+    ///
+    /// # Errors
+    /// When the certificate cannot be made.
+    pub fn set_tls_fault_of(&self, role: Role, fault: TlsFault) -> io::Result<()> {
+        self.cloud.present(&[role], fault)
     }
 
     /// The directory's objects in short, for assertions about what exists.
@@ -335,7 +348,7 @@ pub(crate) struct Cloud {
     pub(crate) records: Recorder,
     hook: Option<FirstByteHook>,
     authority: pki::Authority,
-    certificate: Arc<pki::SwitchableCertificate>,
+    certificates: HashMap<Role, Arc<pki::SwitchableCertificate>>,
     connections: AtomicU64,
     numbers: AtomicU64,
     world: Mutex<World>,
@@ -353,6 +366,14 @@ pub(crate) struct World {
 }
 
 impl Cloud {
+    /// Changes the certificate that new connections to these listeners see.
+    pub(crate) fn present(&self, roles: &[Role], fault: TlsFault) -> io::Result<()> {
+        for role in roles {
+            self.certificates[role].set(self.authority.certified(fault)?);
+        }
+        Ok(())
+    }
+
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
         // A panic in one request must not take the others with it.
         self.world.lock().unwrap_or_else(std::sync::PoisonError::into_inner)

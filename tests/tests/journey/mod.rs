@@ -5,6 +5,7 @@
 pub(crate) mod provisioning;
 pub(crate) mod raw;
 pub(crate) mod replica;
+pub(crate) mod watched;
 
 use std::collections::BTreeMap;
 use std::fs;

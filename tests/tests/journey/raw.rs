@@ -1,5 +1,6 @@
 //! `entrabot serve` under a bare JSON-RPC client: for what an MCP library would hide.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ExitStatus, Stdio};
@@ -16,11 +17,17 @@ pub(crate) struct Raw {
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
     next_id: u64,
+    answers: HashMap<u64, Value>,
 }
 
 impl Raw {
     /// Starts `entrabot` with these arguments; its stderr goes to the home's log.
     pub(crate) fn serve(home: &Home, arguments: &[&str]) -> io::Result<Self> {
+        Self::serve_at(home, arguments, "2025-06-18")
+    }
+
+    /// The same at another revision of the protocol.
+    pub(crate) fn serve_at(home: &Home, arguments: &[&str], revision: &str) -> io::Result<Self> {
         let mut command = home.command(arguments);
         let log = File::options().create(true).append(true).open(home.serve_log())?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
@@ -29,9 +36,9 @@ impl Raw {
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
         let (to, lines) = channel();
         std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| to.send(line)));
-        let mut raw = Self { child, stdin, lines, next_id: 0 };
+        let mut raw = Self { child, stdin, lines, next_id: 0, answers: HashMap::new() };
         let client = json!({"name": "raw", "version": "1"});
-        let hello = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client});
+        let hello = json!({"protocolVersion": revision, "capabilities": {}, "clientInfo": client});
         let id = raw.request("initialize", hello)?;
         raw.answer(id, Duration::from_secs(20));
         raw.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))?;
@@ -72,16 +79,34 @@ impl Raw {
         Some(serde_json::from_str(&line).expect("JSON on every line"))
     }
 
-    /// The answer to a request; what comes before it is lost.
+    /// The answer to a request; answers to others are kept for whoever asks for them, and what else comes is lost.
     #[track_caller]
     pub(crate) fn answer(&mut self, id: u64, within: Duration) -> Value {
         let until = Instant::now() + within;
         loop {
+            if let Some(answer) = self.answers.remove(&id) {
+                return answer;
+            }
             let message =
                 self.receive(until.saturating_duration_since(Instant::now())).expect("an answer in time");
-            if message["id"] == id {
-                return message;
+            if let (Some(id), None) = (message["id"].as_u64(), message.get("method")) {
+                self.answers.insert(id, message);
             }
+        }
+    }
+
+    /// Reads no more, like a client that is gone while its end of the input is still open; the server meets it at the
+    /// second message from here. It is dead when nothing more can be read.
+    pub(crate) fn end_by_closed_output(mut self) -> io::Result<ExitStatus> {
+        // Without a receiver the reading thread ends at the next line, and the pipe with it.
+        self.lines = channel().1;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            // A write may fail only because it is gone.
+            let _asked = self.request("ping", json!({}));
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 

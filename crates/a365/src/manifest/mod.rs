@@ -5,6 +5,7 @@ mod file;
 mod finding;
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use entrabot_identity::Config;
 
@@ -101,6 +102,8 @@ impl Servers {
 pub(crate) struct ManifestSource {
     candidates: Vec<Candidate>,
     allowlist: EgressAllowlist,
+    /// What the log was told of the manifest, which is read at every call.
+    told: Arc<Mutex<Vec<Finding>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -127,7 +130,18 @@ impl ManifestSource {
             candidates.push(Candidate { path, shown, trusted: false });
         }
         let allowlist = EgressAllowlist::from_config(config).map_err(A365Error::Base)?;
-        Ok(Self { candidates, allowlist })
+        Ok(Self { candidates, allowlist, told: Arc::default() })
+    }
+
+    /// Tells the log what is ignored or doubtful, once for as long as it is the same.
+    fn tell(&self, warnings: &[Finding]) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if *told != warnings {
+            for warning in warnings {
+                tracing::warn!(hint = %warning.hint, "the tooling manifest: {warning}");
+            }
+            *told = warnings.to_vec();
+        }
     }
 
     /// The servers of the first manifest there is.
@@ -152,6 +166,7 @@ impl ManifestSource {
             if let Some(first) = errors.into_iter().next() {
                 return Err(A365Error::manifest_invalid(&candidate.shown, first));
             }
+            self.tell(&warnings);
             return Ok(Servers { path: candidate.path.clone(), servers, warnings });
         }
         Err(A365Error::manifest_not_found(

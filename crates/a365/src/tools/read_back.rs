@@ -236,7 +236,8 @@ fn opaque(id: &str) -> Option<String> {
     ((1..=512).contains(&id.len()) && id.bytes().all(plain)).then(|| id.to_owned())
 }
 
-/// A link goes to the model bare, and is an https URL in printable ASCII without anything that could close a tag.
+/// A link goes to the model bare, and is an https URL in printable ASCII without anything that could close a tag, or a
+/// user name that could pass for a host.
 fn link_of(entries: &Map<String, Value>, names: &[&str]) -> Option<String> {
     names.iter().filter_map(|name| entries.get(*name).and_then(Value::as_str)).find_map(|link| {
         if link.len() > MAX_LINK_BYTES {
@@ -246,8 +247,9 @@ fn link_of(entries: &Map<String, Value>, names: &[&str]) -> Option<String> {
         let plain = link.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'<' | b'>' | b'"'));
         // A name with spaces or accents comes out percent-encoded, which is the same link.
         let text = if plain { link.to_owned() } else { url.to_string() };
-        (url.scheme() == "https" && url.has_host() && text.bytes().all(|b| b.is_ascii_graphic()))
-            .then_some(text)
+        let named = !url.username().is_empty() || url.password().is_some();
+        let https = url.scheme() == "https" && url.has_host() && !named;
+        (https && text.bytes().all(|b| b.is_ascii_graphic())).then_some(text)
     })
 }
 
@@ -320,9 +322,47 @@ mod tests {
             created_document(&reply(json!({"url": "https://c/a b.docx", "name": "other"})), "a").unwrap();
         assert_eq!(created.url, "https://c/a%20b.docx");
         assert!(created.file_name.starts_with("<external_content"));
-        for answer in [json!({}), json!({"url": "http://c/"}), json!({"url": "javascript:x"}), json!("done")]
-        {
+        for answer in [
+            json!({}),
+            json!({"url": "http://c/"}),
+            json!({"url": "javascript:x"}),
+            json!({"url": "https://contoso.sharepoint.com@evil.example/"}),
+            json!("done"),
+        ] {
             assert_eq!(created_document(&reply(answer), "a").unwrap_err(), "document URL");
+        }
+    }
+
+    #[test]
+    fn only_a_link_to_where_documents_lie_is_one_to_open() {
+        let opens = |url: &str| {
+            let created = created_document(&reply(json!({"url": url})), "a").unwrap();
+            created.link_to_open().map(str::to_owned)
+        };
+        for url in [
+            "https://contoso-my.sharepoint.com/personal/a/x.docx",
+            "https://CONTOSO.SharePoint.com/x",
+            "https://contoso.sharepoint.com:443/x",
+            "https://contoso.sharepoint.us/x",
+            "https://contoso.sharepoint-mil.us/x",
+            "https://contoso.sharepoint.cn/x",
+        ] {
+            assert_eq!(opens(url).as_deref(), Some(url));
+        }
+        for url in [
+            "https://evil.example/x.docx",
+            "https://sharepoint.com/x",
+            "https://.sharepoint.com.evil.example/x",
+            "https://contoso.sharepoint.com.evil.example/x",
+            "https://evilsharepoint.com/x",
+            "https://contoso.sharepoint.com./x",
+            "https://contoso.sharepoint.com:8443/x",
+            "https://contoso.sharepoint.com%2eevil.example/x",
+            "https://evil.example/?.sharepoint.com",
+            "https://evil.example/#.sharepoint.com",
+            "https://127.0.0.1/x",
+        ] {
+            assert_eq!(opens(url), None, "{url}");
         }
     }
 

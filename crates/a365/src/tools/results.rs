@@ -45,6 +45,22 @@ pub struct CreatedDocument {
     pub document_id: Option<String>,
 }
 
+/// Where Microsoft 365 keeps an organisation's documents, in each of its clouds.
+const DOCUMENT_HOSTS: [&str; 4] =
+    [".sharepoint.com", ".sharepoint.us", ".sharepoint-mil.us", ".sharepoint.cn"];
+
+impl CreatedDocument {
+    /// The link, where it leads to SharePoint or OneDrive: what a client may be offered to open. The service's word alone
+    /// makes no link one.
+    #[must_use]
+    pub fn link_to_open(&self) -> Option<&str> {
+        let url = url::Url::parse(&self.url).ok()?;
+        let host = url.host_str()?;
+        let known = DOCUMENT_HOSTS.iter().any(|known| host.len() > known.len() && host.ends_with(known));
+        (known && url.scheme() == "https" && url.port().is_none()).then_some(&self.url)
+    }
+}
+
 /// Result of `add_word_comment`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]

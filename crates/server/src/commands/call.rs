@@ -4,13 +4,14 @@ use std::io::Read;
 
 use clap::Args;
 use entrabot_a365::{ServerName, Servers, ToolName};
+use entrabot_identity::Config;
 use entrabot_keystore::ErrorClass;
 use serde_json::{Map, Value, json};
 
 use super::YES;
 use super::audit::close;
 use crate::compose::Parts;
-use crate::failure::Failure;
+use crate::failure::{Failure, cleaned};
 use crate::terminal;
 
 /// Longest arguments that are read.
@@ -33,6 +34,7 @@ pub(crate) fn call(call: CallArgs) -> Result<u8, Failure> {
         .map_err(|error| Failure::usage(error.to_string(), "see entrabot tools"))?;
     let arguments = arguments(&call.args)?;
     let parts = Parts::new(super::config()?)?;
+    warn_of_the_manifest(parts.config())?;
     let runtime = super::runtime()?;
     runtime.block_on(parts.sign_in().ready())?;
     let door = parts.provider()?;
@@ -61,9 +63,10 @@ pub(crate) fn call(call: CallArgs) -> Result<u8, Failure> {
 pub(crate) fn tools(server: Option<&str>, json: bool) -> Result<u8, Failure> {
     let only = server.map(server_name).transpose()?;
     let parts = Parts::new(super::config()?)?;
+    let configured = warn_of_the_manifest(parts.config())?;
     let servers: Vec<_> = match only {
         Some(server) => vec![server],
-        None => Servers::load(parts.config())?.iter().map(|server| server.name().clone()).collect(),
+        None => configured.iter().map(|server| server.name().clone()).collect(),
     };
     let runtime = super::runtime()?;
     runtime.block_on(parts.sign_in().ready())?;
@@ -91,7 +94,7 @@ pub(crate) fn tools(server: Option<&str>, json: bool) -> Result<u8, Failure> {
     for (server, offer) in &offered {
         terminal::line(server)?;
         for tool in offer["tools"].as_array().into_iter().flatten() {
-            let name = crate::failure::cleaned(tool["name"].as_str().unwrap_or_default());
+            let name = cleaned(tool["name"].as_str().unwrap_or_default());
             terminal::line(&format!("  {name}"))?;
         }
     }
@@ -123,10 +126,19 @@ pub(crate) fn trust(server: &str, json: bool) -> Result<u8, Failure> {
         }))?;
     } else {
         for tool in &accepted.tools {
-            terminal::line(&crate::failure::cleaned(&format!("{}  sha256 {}", tool.name, tool.sha256)))?;
+            terminal::line(&cleaned(&format!("{}  sha256 {}", tool.name, tool.sha256)))?;
         }
     }
     Ok(YES)
+}
+
+/// The configured servers, after a line for each thing in the manifest that is ignored or doubtful.
+fn warn_of_the_manifest(config: &Config) -> Result<Servers, Failure> {
+    let servers = Servers::load(config)?;
+    for warning in servers.warnings() {
+        terminal::note(&cleaned(&format!("warning: the tooling manifest: {warning}; {}", warning.hint)));
+    }
+    Ok(servers)
 }
 
 pub(super) fn server_name(text: &str) -> Result<ServerName, Failure> {

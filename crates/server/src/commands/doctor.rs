@@ -310,7 +310,13 @@ fn manifest(config: &Config) -> Check {
     match Servers::load(config) {
         Ok(servers) => {
             let names: Vec<_> = servers.iter().map(|server| server.name().to_string()).collect();
-            Check::pass(NAME, format!("{} servers: {}", names.len(), names.join(", ")))
+            let listed = format!("{} servers: {}", names.len(), names.join(", "));
+            match servers.warnings().first() {
+                Some(warning) => {
+                    Check::new(NAME, Status::Warn, format!("{listed}; {warning}"), Some(&warning.hint))
+                }
+                None => Check::pass(NAME, listed),
+            }
         }
         Err(error)
             if error.error_type() == "A365ManifestNotFoundError" && config.tooling_manifest().is_none() =>

@@ -10,10 +10,18 @@ use crate::failure::Failure;
 /// The key of the audit ids in a result's `_meta`.
 const AUDIT_KEY: &str = "entrabot/audit";
 
-/// A result: structured, and the same as text.
-pub(super) fn success(reply: &impl Serialize, recorded: Option<Value>) -> CallToolResult {
+/// A result: structured, and the same as text, with what stands beside it.
+pub(super) fn success(
+    reply: &impl Serialize,
+    beside: Option<ContentBlock>,
+    recorded: Option<Value>,
+) -> CallToolResult {
     match serde_json::to_value(reply) {
-        Ok(value) => CallToolResult::structured(value).with_meta(meta(recorded)),
+        Ok(value) => {
+            let mut result = CallToolResult::structured(value).with_meta(meta(recorded));
+            result.content.extend(beside);
+            result
+        }
         Err(_) => failure(&Failure::internal("making the answer"), recorded),
     }
 }

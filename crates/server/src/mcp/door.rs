@@ -1,7 +1,7 @@
 //! The way from a tool call to the audited door, and back as an answer.
 
 use entrabot_a365::{A365Error, Answered, ProgressSink, WorkIqProvider};
-use rmcp::model::CallToolResult;
+use rmcp::model::{CallToolResult, ContentBlock};
 use serde::Serialize;
 
 use super::answer;
@@ -29,13 +29,30 @@ where
     F: FnOnce(WorkIqProvider) -> Answer,
     Answer: Future<Output = Result<Answered<T>, A365Error>>,
 {
+    through_with(parts, sink, |_| None, call).await
+}
+
+/// The same, with what stands beside the reply.
+pub(super) async fn through_with<T, F, Answer>(
+    parts: &Parts,
+    sink: Option<ProgressSink>,
+    beside: impl FnOnce(&T) -> Option<ContentBlock>,
+    call: F,
+) -> CallToolResult
+where
+    T: Serialize,
+    F: FnOnce(WorkIqProvider) -> Answer,
+    Answer: Future<Output = Result<Answered<T>, A365Error>>,
+{
     let door = match (open(parts).await, sink) {
         (Ok(door), Some(sink)) => door.reporting_to(sink),
         (Ok(door), None) => door,
         (Err(failure), _) => return answer::failure(&failure, None),
     };
     match call(door).await {
-        Ok(answered) => answer::success(&answered.reply, Some(answer::ids(answered.recorded))),
+        Ok(Answered { reply, recorded, .. }) => {
+            answer::success(&reply, beside(&reply), Some(answer::ids(recorded)))
+        }
         Err(error) => answer::failure(&Failure::of(&error), error.recorded().map(answer::ids)),
     }
 }

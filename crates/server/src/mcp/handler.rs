@@ -15,7 +15,8 @@ use tokio::task::JoinSet;
 use super::answer;
 use super::audit_log::AuditLogged;
 use super::confirm::{Cleared, Confirmation, NotCleared, Question, Retry};
-use super::door::through;
+use super::door::{through, through_with};
+use super::link::Links;
 use super::progress::Reports;
 use super::request::Request;
 use super::tools::{TOOLS, ToolSpec};
@@ -125,12 +126,12 @@ impl ServerHandler for EntrabotServer {
             Err(NotCleared::Refused(refused)) => return Ok(answer::failure(&refused, None).into()),
         };
         let counted = self.in_flight.enter();
-        let (parts, sink) = (self.parts.clone(), reports.sink());
+        let (parts, sink, links) = (self.parts.clone(), reports.sink(), Links::of(&context));
         // A task of its own: a panic in it is an answer and not a client that waits for ever, and dropping the set ends
         // it, which closes the connection upstream and the call's span.
         let mut work = JoinSet::new();
         work.spawn(async move {
-            let answer = perform(&parts, cleared, sink).await;
+            let answer = perform(&parts, cleared, sink, links).await;
             drop(counted);
             answer
         });
@@ -155,9 +156,9 @@ fn cancelled() -> Failure {
     )
 }
 
-async fn perform(parts: &Parts, call: Cleared, sink: Option<ProgressSink>) -> CallToolResult {
+async fn perform(parts: &Parts, call: Cleared, sink: Option<ProgressSink>, links: Links) -> CallToolResult {
     match call.into_request() {
-        Request::WhoAmI => answer::success(&who_am_i(parts).await, None),
+        Request::WhoAmI => answer::success(&who_am_i(parts).await, None, None),
         Request::AuditLog(entry) => {
             let entry = if parts.sign_in().person().acts() {
                 if let Err(failure) = parts.sign_in().ready().await {
@@ -173,7 +174,7 @@ async fn perform(parts: &Parts, call: Cleared, sink: Option<ProgressSink>) -> Ca
                 Ok(Ok(id)) => {
                     let event_id = id.to_string();
                     let ids = serde_json::json!({"event_id": event_id});
-                    answer::success(&AuditLogged { event_id, durable: true }, Some(ids))
+                    answer::success(&AuditLogged { event_id, durable: true }, None, Some(ids))
                 }
                 Ok(Err(error)) => answer::failure(&error.into(), None),
                 Err(_) => answer::failure(&Failure::internal("the audit log"), None),
@@ -183,7 +184,9 @@ async fn perform(parts: &Parts, call: Cleared, sink: Option<ProgressSink>) -> Ca
             through(parts, sink, |door| async move { door.add_word_comment(request).await }).await
         }
         Request::CreateWordDocument(request) => {
-            through(parts, sink, |door| async move { door.create_word_document(request).await }).await
+            let link = |document: &_| links.to(document);
+            through_with(parts, sink, link, |door| async move { door.create_word_document(request).await })
+                .await
         }
         Request::GetFileMetadataByUrl(request) => {
             through(parts, sink, |door| async move { door.get_a365_file_metadata_by_url(request).await })

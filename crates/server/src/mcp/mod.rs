@@ -9,6 +9,7 @@ mod door;
 mod exposed;
 mod handler;
 mod in_flight;
+mod link;
 mod progress;
 mod request;
 mod schema;
