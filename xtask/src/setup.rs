@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use entrabot_keystore::private_keyring::PrivateKeyring;
 
 use crate::Failure;
+use crate::build::{cargo, run, target_dir};
 
 /// Makes sure that a private keyring can be started: installs the Debian packages as root, otherwise names them.
 pub(crate) fn ensure_keyring() -> Result<(), Failure> {
@@ -21,6 +22,7 @@ pub(crate) fn ensure_keyring() -> Result<(), Failure> {
 pub(crate) fn ensure_peers(long: bool) -> Result<(), Failure> {
     let peers = [
         ("keepassxc", "keepassxc"),
+        ("kwalletd5", "libkf5wallet-bin"),
         ("openssl", "openssl"),
         ("python3", "python3-venv"),
         ("pip3", "python3-pip"),
@@ -35,12 +37,33 @@ pub(crate) fn ensure_peers(long: bool) -> Result<(), Failure> {
         .chain(long_peers.iter().copied())
         .filter(|(program, _)| !on_path(program))
         .map(|(_, package)| package)
+        .chain((!kwallet_can_encrypt()).then_some("libqca-qt5-2-plugins"))
         .collect();
     if !missing.is_empty() && !may_install() {
         eprintln!("note: some tests need these Debian packages and will not run: {}", missing.join(" "));
         return Ok(());
     }
     ensure(&missing)
+}
+
+/// A keyring daemon that no Debian has, for the long tests: compiled once, which takes minutes.
+pub(crate) fn ensure_oo7() -> Result<(), Failure> {
+    let root = target_dir().join("tmp/oo7");
+    if root.join("bin/oo7-daemon").exists() {
+        return Ok(());
+    }
+    eprintln!("compiling: oo7-daemon");
+    let mut install = cargo();
+    install
+        .args(["install", "oo7-daemon", "--version", "0.7.0-beta", "--locked", "--debug", "--root"])
+        .arg(root);
+    run(&mut install)
+}
+
+/// Without this plugin KWallet agrees on no key, and values would travel over the bus as they are.
+fn kwallet_can_encrypt() -> bool {
+    let libraries = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    libraries.into_iter().any(|folder| folder.path().join("qca-qt5/crypto/libqca-ossl.so").exists())
 }
 
 fn on_path(program: &str) -> bool {

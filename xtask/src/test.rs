@@ -16,6 +16,9 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     setup::ensure_keyring()?;
     setup::ensure_peers(options.long)?;
+    if options.long {
+        setup::ensure_oo7()?;
+    }
     let filter = options.filter.iter().map(String::as_str);
     if has_subcommand("nextest") {
         let long: &[&str] = if options.long { &["--run-ignored", "all"] } else { &[] };

@@ -21,7 +21,7 @@ impl Allowlist {
     /// ```
     /// use entrabot_keystore::{Allowlist, BackendId};
     ///
-    /// assert!(Allowlist::with("secret-service:oo7")?.contains(BackendId::Oo7));
+    /// assert!(Allowlist::with("secret-service:unverified")?.contains(BackendId::Unverified));
     /// assert!(Allowlist::with("*").is_err());
     /// # Ok::<(), entrabot_keystore::InvalidAllowlist>(())
     /// ```
@@ -128,16 +128,16 @@ mod tests {
 
     #[test]
     fn what_is_added_comes_beside_the_defaults() {
-        let list = Allowlist::with(" secret-service:kwallet , secret-service:oo7").unwrap();
+        let list = Allowlist::with(" secret-service:unverified , macos-keychain").unwrap();
         assert_eq!(list.ids()[..BackendId::of_this_system().len()], *BackendId::of_this_system());
-        assert!(list.contains(BackendId::KWallet) && list.contains(BackendId::Oo7));
-        assert!(!list.contains(BackendId::Unverified));
+        assert!(list.contains(BackendId::Unverified) && list.contains(BackendId::MacosKeychain));
+        assert!(!list.contains(BackendId::WindowsCredentialManager));
     }
 
     #[test]
     fn class_paths_of_the_original_are_aliases() {
-        let list = Allowlist::with("keyring.backends.kwallet.DBusKeyring").unwrap();
-        assert!(list.contains(BackendId::KWallet));
+        let list = Allowlist::with("keyring.backends.macOS.Keyring").unwrap();
+        assert!(list.contains(BackendId::MacosKeychain));
         assert_eq!(Allowlist::with("keyring.backends.SecretService.Keyring").unwrap(), Allowlist::default());
     }
 

@@ -8,9 +8,9 @@ pub enum BackendId {
     GnomeKeyring,
     /// `secret-service:keepassxc`
     KeePassXc,
-    /// `secret-service:kwallet`: its program is checked, the state of its files is not.
+    /// `secret-service:kwallet`: kwalletd5, kwalletd6 or ksecretd
     KWallet,
-    /// `secret-service:oo7`: its program is checked, the state of its files is not.
+    /// `secret-service:oo7`
     Oo7,
     /// `secret-service:unverified`: a provider that the system does not let us inspect.
     Unverified,
@@ -62,7 +62,7 @@ impl BackendId {
                 &[Self::WindowsCredentialManager]
             }
             "keyring.backends.SecretService.Keyring" | "keyring.backends.libsecret.Keyring" => {
-                &[Self::GnomeKeyring, Self::KeePassXc]
+                &[Self::GnomeKeyring, Self::KeePassXc, Self::KWallet, Self::Oo7]
             }
             _ => return None,
         })
@@ -70,7 +70,11 @@ impl BackendId {
 
     /// The backends whose safety this system lets us verify.
     pub(crate) const fn of_this_system() -> &'static [Self] {
-        if cfg!(target_os = "linux") { &[Self::GnomeKeyring, Self::KeePassXc] } else { &[] }
+        if cfg!(target_os = "linux") {
+            &[Self::GnomeKeyring, Self::KeePassXc, Self::KWallet, Self::Oo7]
+        } else {
+            &[]
+        }
     }
 }
 

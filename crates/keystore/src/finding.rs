@@ -32,7 +32,7 @@ impl fmt::Display for Verdict {
 pub enum AtRest {
     /// Encrypted.
     Encrypted,
-    /// In clear text: the keyring has no password.
+    /// In clear text, or under a key that an empty password gives, which is the same: the keyring has no password.
     Cleartext,
     /// Not known.
     Unknown,

@@ -64,11 +64,11 @@ impl Candidate {
         let (Some(backend), Some(pinned)) = (self.finding.backend, self.pinned) else {
             return refuse(self.finding);
         };
-        // An unverifiable state of a backend that can be verified elsewhere takes the operator's explicit word.
-        let needed = match (self.finding.verdict, backend) {
-            (Verdict::Rejected, _) => return refuse(self.finding),
-            (Verdict::Unverifiable, BackendId::GnomeKeyring | BackendId::KeePassXc) => BackendId::Unverified,
-            (Verdict::Verified | Verdict::Unverifiable, backend) => backend,
+        // What cannot be verified takes the operator's explicit word, whatever it is.
+        let needed = match self.finding.verdict {
+            Verdict::Rejected => return refuse(self.finding),
+            Verdict::Unverifiable => BackendId::Unverified,
+            Verdict::Verified => backend,
         };
         if !allowlist.contains(needed) || !(allowlist.contains(backend) || needed == BackendId::Unverified) {
             let mut finding = self.finding;
@@ -264,7 +264,7 @@ impl Keystore {
             if let Some(hook) = &*self.written.lock().unwrap_or_else(PoisonError::into_inner) {
                 hook();
             }
-            if pinned.still_sound() { Ok(()) } else { Err(self.exposed()) }
+            if pinned.is_exposed() { Err(self.exposed()) } else { Ok(()) }
         })
     }
 

@@ -77,7 +77,7 @@ impl KeystorePolicy {
             Ok(list) => list,
             Err(invalid) => {
                 let remedy = "unset ENTRABOT_KEYRING_BACKEND_ALLOWLIST, or list exact backend ids separated by \
-                              commas, e.g. secret-service:kwallet";
+                              commas, e.g. secret-service:unverified";
                 return Err(refuse(invalid.to_string(), remedy, &Allowlist::of_this_system()));
             }
         };
@@ -139,11 +139,11 @@ mod tests {
 
     #[test]
     fn a_choice_does_not_widen_the_allowlist() {
-        let error = refusal(Some("secret-service:kwallet"), None);
-        assert!(error.contains("secret-service:kwallet is not on the allowlist"), "{error}");
-        let both =
-            KeystorePolicy::from_settings(Some("secret-service:kwallet"), Some("secret-service:kwallet"));
-        assert_eq!(both.allowlist().unwrap().ids(), [BackendId::KWallet]);
+        let error = refusal(Some("secret-service:unverified"), None);
+        assert!(error.contains("secret-service:unverified is not on the allowlist"), "{error}");
+        let unverified = "secret-service:unverified";
+        let both = KeystorePolicy::from_settings(Some(unverified), Some(unverified));
+        assert_eq!(both.allowlist().unwrap().ids(), [BackendId::Unverified]);
     }
 
     #[test]

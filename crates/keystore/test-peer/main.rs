@@ -16,6 +16,7 @@ fn main() {
         ["get", service, username] => linux::get(service, username),
         ["reopen", provider] => linux::reopen(provider.parse().unwrap()),
         ["hardened"] => linux::hardened(),
+        ["oo7", password, planted @ ..] => linux::oo7(password, planted),
         ["uninspectable", program, "rogue", disguise @ ..] => linux::uninspectable_rogue(program, disguise),
         ["uninspectable", program, home] => linux::uninspectable(program, home),
         other => panic!("no such role: {other:?}"),
@@ -165,6 +166,75 @@ mod linux {
         println!("{} {dumpable:?}", core.split_whitespace().skip(4).take(2).collect::<Vec<_>>().join(" "));
     }
 
+    /// Starts oo7-daemon, which must be installed, with this password, and says what the guard makes of its keyring: a
+    /// new one, or the planted file.
+    pub(super) fn oo7(password: &str, planted: &[&str]) {
+        let keyring = PrivateKeyring::start(Mode::NoProvider).unwrap();
+        let directory = keyring.home().join(".local/share/keyrings/v1");
+        for file in planted {
+            std::fs::create_dir_all(&directory).unwrap();
+            std::fs::copy(file, directory.join("login.keyring")).unwrap();
+        }
+        let daemon = Path::new("/usr/libexec/oo7-daemon");
+        let mut daemon = keyring.spawn(daemon, &["--login"], Some(password.as_bytes())).unwrap();
+        let around = Surroundings::from_vars(&keyring.env());
+        wait_for("the daemon", || {
+            Candidate::detect_in(&around).is_ok_and(|found| found.finding().collection().is_some())
+        });
+        say_what_becomes_of_oo7(&around, !planted.is_empty());
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+    }
+
+    fn say_what_becomes_of_oo7(around: &Surroundings, planted: bool) {
+        let (first, second) = ("first", "second");
+        let entry = |name: &str| EntryName::new("entrabot-test", name).unwrap();
+        let open = |id: &str| {
+            let allowed = if id.is_empty() { Allowlist::default() } else { Allowlist::with(id).unwrap() };
+            Candidate::detect_in(around).and_then(|found| Ok(found.validate(&allowed)?))
+        };
+        let tell = |what: &str, result: Result<(), KeystoreError>| match result {
+            Ok(()) => println!("{what}: ok"),
+            Err(KeystoreError::Insecure(error)) => {
+                let finding = error.finding();
+                println!("{what}: {}, at rest {}", finding.verdict(), finding.at_rest());
+                println!("{what}, hint: {}", error.hint().unwrap());
+            }
+            Err(error) => println!("{what}: {error}"),
+        };
+        tell("as it is", open("").map(drop));
+        if planted {
+            return tell("with the operator's word", open("secret-service:unverified").map(drop));
+        }
+        let unverified = open("secret-service:unverified").unwrap();
+        tell("first value", unverified.put(&entry(first), &SecretBytes::new(b"value".to_vec())));
+        let keystore = match open("") {
+            Ok(keystore) => keystore,
+            Err(error) => return tell("with an item", Err(error)),
+        };
+        println!("with an item: {}, at rest {}", keystore.finding().verdict(), keystore.finding().at_rest());
+        for value in [Vec::new(), vec![0, 0xff, b'\n'], vec![0xa5; 64 << 10], b"text".to_vec()] {
+            keystore.put(&entry(second), &SecretBytes::new(value.clone())).unwrap();
+            assert!(
+                open("").unwrap().get(&entry(second)).unwrap().expose() == value,
+                "{} bytes",
+                value.len()
+            );
+        }
+        assert_eq!(keystore.list("entrabot-test").unwrap(), [entry(first), entry(second)]);
+        keystore.delete(&entry(second)).unwrap();
+        assert!(matches!(keystore.get(&entry(second)), Err(KeystoreError::NoEntry)));
+        println!("probed: {} bytes", keystore.sanity_probe().unwrap().stored_bytes());
+    }
+
+    fn wait_for(what: &str, there: impl Fn() -> bool) {
+        let started = std::time::Instant::now();
+        while !there() {
+            assert!(started.elapsed() < std::time::Duration::from_secs(20), "{what} did not get ready");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
     /// Starts a keyring of its own, whose daemon may not be inspected, and says what the guard makes of it. `home` is
     /// the one that the guard's side looks into: the daemon's `own`, an `other`, or its own with a file in `clear` text.
     pub(super) fn uninspectable(program: &str, home: &str) {
@@ -186,18 +256,9 @@ mod linux {
         let arguments = [&["rogue", record.to_str().unwrap()], disguise].concat();
         let mut rogue = keyring.spawn(Path::new(program), &arguments, None).unwrap();
         let around = Surroundings::from_vars(&keyring.env());
-        let started = std::time::Instant::now();
-        let in_place = || {
-            let found = Candidate::detect_in(&around);
-            found.is_ok_and(|found| found.finding().backend().is_some())
-        };
-        while !in_place() {
-            assert!(
-                started.elapsed() < std::time::Duration::from_secs(10),
-                "the rogue did not take the name"
-            );
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
+        wait_for("the rogue", || {
+            Candidate::detect_in(&around).is_ok_and(|found| found.finding().backend().is_some())
+        });
         say_what_the_guard_makes_of(rogue.id(), &around, &["", "secret-service:gnome-keyring"]);
         println!("received: {}", std::fs::read_to_string(&record).unwrap().replace('\n', " "));
         rogue.kill().unwrap();

@@ -33,7 +33,7 @@ impl Pinned {
         match self.0 {}
     }
 
-    pub(crate) fn still_sound(&self) -> bool {
+    pub(crate) fn is_exposed(&self) -> bool {
         match self.0 {}
     }
 

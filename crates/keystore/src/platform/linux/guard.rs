@@ -1,12 +1,12 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use zbus::{DynamicType, OwnedObjectPath, OwnedVariant, Type};
 
-use super::at_rest::{self, Description};
+use super::at_rest::{self, Description, Store};
 use super::bus::{Bus, BusError, NoBus};
 use super::provider::{Program, ToldBy, data_home, program_of};
 use super::session::Session;
@@ -55,7 +55,7 @@ pub(crate) struct Pinned {
     program: Program,
     backend: BackendId,
     collection: OwnedObjectPath,
-    directory: Option<PathBuf>,
+    store: Store,
     at_rest: AtRest,
     session: Mutex<Option<Arc<Session>>>,
 }
@@ -121,11 +121,11 @@ pub(crate) fn detect(surroundings: &Surroundings, deadline: Deadline) -> Result<
         program,
         backend,
         collection,
-        directory: None,
+        store: Store::Unknown,
         at_rest: AtRest::Unknown,
         session: Mutex::new(None),
     };
-    pinned.directory = pinned.keyring_directory(surroundings, deadline)?;
+    pinned.store = pinned.find_store(surroundings, deadline)?;
     pinned.at_rest = pinned.look_at_rest();
     let (verdict, reason, remedy) = pinned.judge();
     finding.verdict = verdict;
@@ -153,6 +153,16 @@ impl Pinned {
         last_element(self.collection())
     }
 
+    /// The object through which KWallet's daemon speaks of its wallets, where this is that daemon.
+    pub(super) fn kwallet_object(&self) -> Option<&'static str> {
+        let Program::Known { backend: BackendId::KWallet, path, .. } = &self.program else { return None };
+        match path.file_name()?.to_str()? {
+            "kwalletd5" => Some("/modules/kwalletd5"),
+            "kwalletd6" => Some("/modules/kwalletd6"),
+            _ => None,
+        }
+    }
+
     /// Checks before an act that nothing changed since the guard: the owner of the name, its program, and its file.
     pub(crate) fn touch(&self, deadline: Deadline) -> Result<Touch, KeystoreError> {
         let step = "checking the provider";
@@ -166,8 +176,14 @@ impl Pinned {
     }
 
     /// Whether the values still lie on the disk as they did when the guard looked.
-    pub(crate) fn still_sound(&self) -> bool {
+    fn still_sound(&self) -> bool {
         self.look_at_rest() == self.at_rest
+    }
+
+    /// Whether they lie there less safely since.
+    pub(crate) fn is_exposed(&self) -> bool {
+        let now = self.look_at_rest();
+        now != self.at_rest && now != AtRest::Encrypted
     }
 
     pub(crate) fn is_locked(&self, deadline: Deadline) -> Result<bool, KeystoreError> {
@@ -187,29 +203,37 @@ impl Pinned {
             .map_err(|_| ProviderFault { step, code: "an answer that cannot be read".to_owned() }.into())
     }
 
-    /// Where the keyring files lie. A provider that does not let us see its data home has its own word compared with
-    /// what the file says in ours; an encrypted file of the same name is not enough.
-    fn keyring_directory(
-        &self,
-        surroundings: &Surroundings,
-        deadline: Deadline,
-    ) -> Result<Option<PathBuf>, KeystoreError> {
-        let told_by = match &self.program {
-            Program::Known { backend: BackendId::GnomeKeyring, told_by, .. } => *told_by,
-            _ => return Ok(None),
-        };
+    /// Where the collection lies. A provider that does not let us see its data home has its own word compared with what
+    /// the keyring file in ours says; an encrypted file of the same name is not enough.
+    fn find_store(&self, surroundings: &Surroundings, deadline: Deadline) -> Result<Store, KeystoreError> {
+        let Program::Known { told_by, .. } = &self.program else { return Ok(Store::Unknown) };
+        let collection = self.collection_name();
         let keyrings = |data_home: &Path| data_home.join("keyrings");
-        if told_by == ToldBy::ItsFile {
-            return Ok(data_home(self.process).as_deref().map(keyrings));
-        }
-        let step = "asking what the collection is";
-        let directories: Vec<_> = surroundings.data_homes().iter().map(|home| keyrings(home)).collect();
-        let described = Description::new(
-            self.property("Label", step, deadline)?,
-            self.property("Created", step, deadline)?,
-            self.property("Modified", step, deadline)?,
-        );
-        Ok(at_rest::directory_of(&directories, self.collection_name(), &described))
+        let home = || data_home(self.process);
+        Ok(match (self.backend, told_by) {
+            (BackendId::KeePassXc, _) => Store::Kdbx,
+            (BackendId::GnomeKeyring, ToldBy::ItsFile) => {
+                home().map_or(Store::Unknown, |home| Store::of_gnome_keyring(&keyrings(&home), collection))
+            }
+            (BackendId::GnomeKeyring, ToldBy::ItsCapability) => {
+                let step = "asking what the collection is";
+                let described = Description::new(
+                    self.property("Label", step, deadline)?,
+                    self.property("Created", step, deadline)?,
+                    self.property("Modified", step, deadline)?,
+                );
+                let ours: Vec<_> = surroundings.data_homes().iter().map(|home| keyrings(home)).collect();
+                at_rest::directory_of(&ours, collection, &described)
+                    .map_or(Store::Unknown, |directory| Store::of_gnome_keyring(&directory, collection))
+            }
+            (BackendId::KWallet, ToldBy::ItsFile) => {
+                home().map_or(Store::Unknown, |home| Store::of_kwallet(&home, collection))
+            }
+            (BackendId::Oo7, ToldBy::ItsFile) => {
+                home().map_or(Store::Unknown, |home| Store::of_oo7(&home, collection))
+            }
+            _ => Store::Unknown,
+        })
     }
 
     /// One call to the provider that passed the guard, by its unique name.
@@ -243,57 +267,78 @@ impl Pinned {
     }
 
     fn look_at_rest(&self) -> AtRest {
-        match (self.backend, &self.directory) {
-            (BackendId::GnomeKeyring, Some(directory)) => {
-                at_rest::inspect(directory, self.collection_name()).state
-            }
-            // A KDBX file is encrypted by its format.
-            (BackendId::KeePassXc, _) => AtRest::Encrypted,
-            _ => AtRest::Unknown,
-        }
+        self.store.state()
     }
 
     /// The verdict, why, and what to do about it.
     fn judge(&self) -> (Verdict, Cow<'static, str>, &'static str) {
-        match (&self.program, self.backend, self.at_rest) {
-            (_, _, AtRest::Cleartext) => (
+        let Program::Known { told_by, .. } = &self.program else {
+            let why = match &self.program {
+                Program::Unreadable { why } => why,
+                _ => "is not one that we know",
+            };
+            let reason = format!("the system does not let the provider be inspected, and {why}");
+            return (Verdict::Unverifiable, reason.into(), DECLARE);
+        };
+        let (verdict, reason, remedy) = match (self.at_rest, told_by) {
+            (AtRest::Cleartext, _) => (
                 Verdict::Rejected,
-                "the keyring lies in clear text on the disk: it has no password".into(),
-                SET_A_PASSWORD,
+                "the keyring lies in clear text on the disk: it has no password",
+                set_a_password(self.backend),
             ),
-            (Program::Unreadable { why }, ..) => (
-                Verdict::Unverifiable,
-                format!("the system does not let the provider be inspected, and {why}").into(),
-                DECLARE,
-            ),
-            (Program::Known { told_by: ToldBy::ItsCapability, .. }, _, AtRest::Encrypted) => (
+            (AtRest::Encrypted, ToldBy::ItsFile) => {
+                (Verdict::Verified, "an installed provider whose collection is encrypted on the disk", "")
+            }
+            (AtRest::Encrypted, ToldBy::ItsCapability) => (
                 Verdict::Verified,
                 "an installed provider, told by the capability that only its file gives, whose collection is \
-                 encrypted on the disk"
-                    .into(),
+                 encrypted on the disk",
                 "",
             ),
-            (_, BackendId::GnomeKeyring | BackendId::KeePassXc, AtRest::Encrypted) => {
-                let reason = "an installed provider whose collection is encrypted on the disk";
-                (Verdict::Verified, reason.into(), "")
-            }
-            (Program::Known { told_by: ToldBy::ItsCapability, .. }, BackendId::GnomeKeyring, _) => (
+            (AtRest::Unknown, ToldBy::ItsFile) => (
+                Verdict::Unverifiable,
+                "an installed provider; how its values lie on the disk cannot be told",
+                unknown_at_rest(self.backend),
+            ),
+            (AtRest::Unknown, ToldBy::ItsCapability) => (
                 Verdict::Unverifiable,
                 "an installed provider whose data home the system does not show, and no keyring file in ours is the \
-                 one that it describes"
-                    .into(),
+                 one that it describes",
                 DECLARE,
             ),
-            (_, BackendId::GnomeKeyring, _) => {
-                (Verdict::Unverifiable, "the provider's keyring file cannot be found or read".into(), DECLARE)
-            }
-            _ => (
-                Verdict::Unverifiable,
-                "an installed provider; how its values lie on the disk cannot be checked".into(),
-                "use gnome-keyring or KeePassXC; or, knowing that its state is not checked, add the backend's id to \
-                 ENTRABOT_KEYRING_BACKEND_ALLOWLIST",
-            ),
+        };
+        (verdict, reason.into(), remedy)
+    }
+}
+
+fn set_a_password(backend: BackendId) -> &'static str {
+    match backend {
+        BackendId::KWallet => {
+            "give the wallet a password: in KWalletManager, Change Password, and choose one that is not empty; then \
+             rotate what was stored in it, because it was readable on the disk"
         }
+        BackendId::Oo7 => {
+            "give the keyring a password: log in with one that pam_oo7 hands on, or start oo7-daemon with --login; then \
+             rotate what was stored in it, because it was readable on the disk"
+        }
+        _ => SET_A_PASSWORD,
+    }
+}
+
+/// What helps where the file of an installed provider was not found, or says too little.
+fn unknown_at_rest(backend: BackendId) -> &'static str {
+    match backend {
+        BackendId::KWallet => {
+            "use a wallet that is encrypted by a password (Blowfish, not GPG), in KDE Frameworks 5.97 or later; or, \
+             knowing that its state is not checked, add secret-service:unverified to \
+             ENTRABOT_KEYRING_BACKEND_ALLOWLIST"
+        }
+        BackendId::Oo7 => {
+            "an empty keyring does not show whether it has a password: store any harmless entry in it first (`secret-tool \
+             store --label=first entrabot first`); or, knowing that its state is not checked, add \
+             secret-service:unverified to ENTRABOT_KEYRING_BACKEND_ALLOWLIST"
+        }
+        _ => DECLARE,
     }
 }
 

@@ -17,6 +17,7 @@ const COLLECTION: &str = "org.freedesktop.Secret.Collection";
 const ITEM: &str = "org.freedesktop.Secret.Item";
 const PROMPT: &str = "org.freedesktop.Secret.Prompt";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+const KWALLET: &str = "org.kde.KWallet";
 const SERVICE_PATH: &str = "/org/freedesktop/secrets";
 
 /// A value as it travels: session, parameters, encrypted value, content type.
@@ -198,7 +199,10 @@ impl Pinned {
 
     /// The collection's own word, read from the provider each time.
     pub(crate) fn expect_unlocked(&self, deadline: Deadline) -> Result<(), KeystoreError> {
-        if self.is_locked(deadline)? { Err(self.locked()) } else { Ok(()) }
+        if self.is_locked(deadline)? && !self.is_open_in_kwallet(deadline)? {
+            return Err(self.locked());
+        }
+        Ok(())
     }
 
     /// An answer that names a prompt did nothing yet. Such a prompt is never called, for nobody may be there to answer
@@ -213,13 +217,44 @@ impl Pinned {
         done: impl Fn() -> Result<bool, KeystoreError>,
         deadline: Deadline,
     ) -> Result<(), KeystoreError> {
-        let step = "waiting for KeePassXC to carry out the change";
         if prompt.as_str() == "/" {
             return Ok(());
         }
         if self.backend() != BackendId::KeePassXc || self.is_locked(deadline)? {
             return Err(self.locked());
         }
+        self.carry_out(prompt, "waiting for KeePassXC to carry out the change", done, deadline)
+    }
+
+    /// KWallet is the other exception: it calls a wallet that was opened at login locked until somebody unlocked it
+    /// through the Secret Service, which then asks for no password. So the daemon is asked first whether the wallet is
+    /// open; one that is not stays locked.
+    fn is_open_in_kwallet(&self, deadline: Deadline) -> Result<bool, KeystoreError> {
+        let step = "waiting for KWallet to unlock its open wallet";
+        let Some(object) = self.kwallet_object() else { return Ok(false) };
+        let asked = self.call(object, (KWALLET, "isOpen"), &(self.collection_name(),), deadline);
+        let (open,): (bool,) = asked.map_err(|error| self.failure(step, error))?;
+        if !open {
+            return Ok(false);
+        }
+        let collections = vec![object_path(self.collection(), step)?];
+        let unlocked = self.call(SERVICE_PATH, (SERVICE, "Unlock"), &(collections,), deadline);
+        let (_, prompt): (Vec<OwnedObjectPath>, OwnedObjectPath) =
+            unlocked.map_err(|error| self.failure(step, error))?;
+        if prompt.as_str() != "/" {
+            self.carry_out(&prompt, step, || Ok(!self.is_locked(deadline)?), deadline)?;
+        }
+        Ok(!self.is_locked(deadline)?)
+    }
+
+    /// Calls a prompt that asks for nothing, and takes it back at the deadline.
+    fn carry_out(
+        &self,
+        prompt: &OwnedObjectPath,
+        step: &'static str,
+        done: impl Fn() -> Result<bool, KeystoreError>,
+        deadline: Deadline,
+    ) -> Result<(), KeystoreError> {
         let () = self
             .call(prompt.as_str(), (PROMPT, "Prompt"), &("",), deadline)
             .map_err(|error| self.failure(step, error))?;

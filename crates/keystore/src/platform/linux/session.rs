@@ -54,6 +54,8 @@ impl KeyAgreement {
 
     /// The key that both sides hold when `theirs` is the other half.
     pub(super) fn agree(self, theirs: &[u8], path: String) -> Result<Session, Broken> {
+        // KWallet sends a zero before a number whose first bit is set, which is one byte too much.
+        let theirs = theirs.iter().position(|byte| *byte != 0).map_or(&[][..], |first| &theirs[first..]);
         let padded = PUBLIC_LENGTH.checked_sub(theirs.len()).ok_or(Broken)?;
         let mut bytes = [0; PUBLIC_LENGTH];
         bytes[padded..].copy_from_slice(theirs);
@@ -180,6 +182,15 @@ mod tests {
         for theirs in cases {
             assert!(KeyAgreement::new().unwrap().agree(theirs, "/a".into()).is_err(), "{theirs:?}");
         }
+    }
+
+    #[test]
+    fn a_half_may_begin_with_zeros_or_lack_them() {
+        let ours = || KeyAgreement { private: Zeroizing::new([7; 32]) };
+        let theirs = KeyAgreement { private: Zeroizing::new([9; 32]) }.public();
+        let key = |theirs: &[u8]| *ours().agree(theirs, "/a".into()).unwrap().key;
+        assert_eq!(key(&[&[0; 3], theirs.as_slice()].concat()), key(&theirs));
+        assert_eq!(key(&[&[0; 127], [2].as_slice()].concat()), key(&[2]));
     }
 
     #[test]

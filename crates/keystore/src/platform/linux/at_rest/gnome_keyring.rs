@@ -1,8 +1,7 @@
-use std::fs::{self, File};
-use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::read_head;
 use crate::AtRest;
 
 /// How an encrypted keyring file of gnome-keyring begins: the magic, then version 0.0, AES-128 and MD5. The daemon
@@ -10,43 +9,44 @@ use crate::AtRest;
 const ENCRYPTED: &[u8; 20] = b"GnomeKeyring\n\r\0\n\0\0\0\0";
 const CLEARTEXT: &[u8] = b"[keyring]";
 
-/// What the files of a collection look like.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Files {
-    pub(super) state: AtRest,
-    /// The file that decided it.
-    pub(super) file: Option<PathBuf>,
+/// A collection of gnome-keyring: one file in a directory of them.
+#[derive(Debug)]
+pub(in crate::platform::linux) struct Keyring {
+    directory: PathBuf,
+    collection: String,
 }
 
-/// Reads the beginning of the collection's file, each time anew: it takes microseconds, and nothing about a file but
-/// its content tells that the content is the same.
-///
-/// `collection` is the last element of its object path. Where its file cannot be told surely, every keyring file of
-/// the directory must be encrypted.
-pub(super) fn inspect(directory: &Path, collection: &str) -> Files {
-    if let Some(file) = file_name(collection).map(|name| directory.join(name)).filter(|file| file.exists()) {
-        return Files { state: state_of(&file), file: Some(file) };
+impl Keyring {
+    pub(super) fn new(directory: &Path, collection: &str) -> Self {
+        Self { directory: directory.to_owned(), collection: collection.to_owned() }
     }
-    let mut all = Files { state: AtRest::Unknown, file: None };
-    let Ok(entries) = fs::read_dir(directory) else { return all };
-    for entry in entries {
-        let Ok(path) = entry.map(|entry| entry.path()) else {
-            return Files { state: AtRest::Unknown, file: None };
-        };
-        if path.extension().is_none_or(|extension| extension != "keyring") {
-            continue;
+
+    /// Reads the beginning of the collection's file: microseconds. Where its file cannot be told surely, every keyring
+    /// file of the directory must be encrypted.
+    pub(super) fn state(&self) -> AtRest {
+        let own = file_name(&self.collection).map(|name| self.directory.join(name));
+        if let Some(file) = own.filter(|file| file.exists()) {
+            return state_of(&file);
         }
-        match state_of(&path) {
-            AtRest::Encrypted => all = Files { state: AtRest::Encrypted, file: Some(path) },
-            worse => return Files { state: worse, file: Some(path) },
+        let mut all = AtRest::Unknown;
+        let Ok(entries) = fs::read_dir(&self.directory) else { return all };
+        for entry in entries {
+            let Ok(path) = entry.map(|entry| entry.path()) else { return AtRest::Unknown };
+            if path.extension().is_none_or(|extension| extension != "keyring") {
+                continue;
+            }
+            match state_of(&path) {
+                AtRest::Encrypted => all = AtRest::Encrypted,
+                worse => return worse,
+            }
         }
+        all
     }
-    all
 }
 
 /// What the beginning of an encrypted keyring file says of the collection, in clear, and the daemon says as well.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Description {
+pub(in crate::platform::linux) struct Description {
     label: String,
     /// When it was made and last changed, in seconds since 1970, the earlier first: gnome-keyring (42.1) writes the two in
     /// one order, reads them in the other, and so exchanges them whenever it saves the file.
@@ -54,14 +54,14 @@ pub(super) struct Description {
 }
 
 impl Description {
-    pub(super) fn new(label: String, one_time: u64, other_time: u64) -> Self {
+    pub(in crate::platform::linux) fn new(label: String, one_time: u64, other_time: u64) -> Self {
         Self { label, times: [one_time.min(other_time), one_time.max(other_time)] }
     }
 }
 
 /// Which of these directories holds the collection that the provider describes so, where the provider's own data home
 /// cannot be learnt. One where the collection's file is in clear text comes first: it shall be refused.
-pub(super) fn directory_of(
+pub(in crate::platform::linux) fn directory_of(
     directories: &[PathBuf],
     collection: &str,
     described: &Description,
@@ -73,9 +73,8 @@ pub(super) fn directory_of(
 }
 
 fn description(file: &Path) -> Option<Description> {
-    let mut head = [0; 512];
-    let length = read_head(file, &mut head)?;
-    let rest = head[..length].strip_prefix(ENCRYPTED)?;
+    let head = read_head(file, 512)?;
+    let rest = head.strip_prefix(ENCRYPTED)?;
     let (label_length, rest) = rest.split_first_chunk()?;
     let (label, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*label_length)).ok()?)?;
     let (one_time, rest) = rest.split_first_chunk()?;
@@ -104,31 +103,11 @@ fn file_name(collection: &str) -> Option<String> {
 }
 
 fn state_of(file: &Path) -> AtRest {
-    let mut head = [0; ENCRYPTED.len()];
-    match read_head(file, &mut head) {
-        Some(length) if head[..length] == ENCRYPTED[..] => AtRest::Encrypted,
-        Some(length) if head[..length].starts_with(CLEARTEXT) => AtRest::Cleartext,
+    match read_head(file, ENCRYPTED.len()) {
+        Some(head) if head == ENCRYPTED => AtRest::Encrypted,
+        Some(head) if head.starts_with(CLEARTEXT) => AtRest::Cleartext,
         _ => AtRest::Unknown,
     }
-}
-
-fn read_head(file: &Path, head: &mut [u8]) -> Option<usize> {
-    // A FIFO in the place of the file must not make us wait.
-    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).ok()?;
-    let mut file = File::options().read(true).custom_flags(flags).open(file).ok()?;
-    if !file.metadata().ok()?.is_file() {
-        return None;
-    }
-    let mut length = 0;
-    while length < head.len() {
-        match file.read(&mut head[length..]) {
-            Ok(0) => break,
-            Ok(more) => length += more,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(_) => return None,
-        }
-    }
-    Some(length)
 }
 
 #[cfg(test)]
@@ -141,6 +120,10 @@ mod tests {
             fs::write(directory.path().join(name), content).unwrap();
         }
         directory
+    }
+
+    fn inspect(directory: &Path, collection: &str) -> AtRest {
+        Keyring::new(directory, collection).state()
     }
 
     fn encrypted() -> Vec<u8> {
@@ -158,7 +141,7 @@ mod tests {
             (b"; comment\n[keyring]\n", AtRest::Unknown),
         ] {
             let directory = directory(&[("login.keyring", content)]);
-            assert_eq!(inspect(directory.path(), "login").state, state, "{content:?}");
+            assert_eq!(inspect(directory.path(), "login"), state, "{content:?}");
         }
     }
 
@@ -166,20 +149,20 @@ mod tests {
     fn a_collection_is_matched_with_its_own_file() {
         let directory =
             directory(&[("Other_thing.keyring", &encrypted()), ("login.keyring", b"[keyring]\n")]);
-        assert_eq!(inspect(directory.path(), "Other_5fthing").state, AtRest::Encrypted);
-        assert_eq!(inspect(directory.path(), "login").state, AtRest::Cleartext);
+        assert_eq!(inspect(directory.path(), "Other_5fthing"), AtRest::Encrypted);
+        assert_eq!(inspect(directory.path(), "login"), AtRest::Cleartext);
     }
 
     #[test]
     fn without_a_sure_match_every_file_must_be_encrypted() {
         let mixed =
             directory(&[("a.keyring", &encrypted()), ("b.keyring", b"[keyring]\n"), ("user.keystore", b"x")]);
-        assert_eq!(inspect(mixed.path(), "elsewhere").state, AtRest::Cleartext);
-        assert_eq!(inspect(mixed.path(), "_2e_2e_2fa").state, AtRest::Cleartext);
+        assert_eq!(inspect(mixed.path(), "elsewhere"), AtRest::Cleartext);
+        assert_eq!(inspect(mixed.path(), "_2e_2e_2fa"), AtRest::Cleartext);
         let sound = directory(&[("a.keyring", &encrypted()), ("user.keystore", b"x")]);
-        assert_eq!(inspect(sound.path(), "elsewhere").state, AtRest::Encrypted);
-        assert_eq!(inspect(directory(&[]).path(), "login").state, AtRest::Unknown);
-        assert_eq!(inspect(Path::new("/nonexistent"), "login").state, AtRest::Unknown);
+        assert_eq!(inspect(sound.path(), "elsewhere"), AtRest::Encrypted);
+        assert_eq!(inspect(directory(&[]).path(), "login"), AtRest::Unknown);
+        assert_eq!(inspect(Path::new("/nonexistent"), "login"), AtRest::Unknown);
     }
 
     fn described(label: &str, one_time: u64, other_time: u64) -> (Description, Vec<u8>) {
@@ -228,7 +211,7 @@ mod tests {
         let directory = directory(&[]);
         let path = directory.path().join("login.keyring");
         assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
-        assert_eq!(inspect(directory.path(), "login").state, AtRest::Unknown);
+        assert_eq!(inspect(directory.path(), "login"), AtRest::Unknown);
     }
 
     #[test]
