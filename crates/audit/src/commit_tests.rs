@@ -113,9 +113,10 @@ impl Line {
 #[derive(Default)]
 struct Disk {
     state: Mutex<DiskState>,
-    /// The how manyeth write is refused, or is after its first half, and sync fails.
+    /// The how manyeth write is refused, or is after its first half, or panics, and sync fails.
     refuse: Option<u32>,
     halve: Option<u32>,
+    panic: Option<u32>,
     break_sync: Option<u32>,
 }
 
@@ -148,6 +149,10 @@ impl Target for Disk {
         thread::yield_now();
         let mut state = self.state.lock().unwrap();
         state.writing = false;
+        if self.panic == Some(state.writes) {
+            drop(state);
+            panic!("inside a write");
+        }
         if self.refuse == Some(state.writes) {
             return Err(Failed::Refused(failure("full")));
         }
@@ -413,6 +418,37 @@ fn who_gave_up_is_closed_only_for_what_is_on_the_log() {
                     }
                 }
                 assert!(log.check().is_err() || state.synced == state.lines.len());
+            },
+            ORDERS / 3,
+        );
+    }
+}
+
+#[test]
+fn after_a_commit_that_panicked_nobody_waits_for_ever_and_nothing_more_is_written() {
+    for number in 1..=2 {
+        shuttle::check_random(
+            move || {
+                clock::press(false);
+                let log =
+                    Arc::new(GroupCommit::new(Disk { panic: Some(number), ..Disk::default() }, DEADLINE));
+                let callers: Vec<_> = (0..3)
+                    .map(|id| {
+                        let log = Arc::clone(&log);
+                        thread::spawn(move || {
+                            let put =
+                                std::panic::AssertUnwindSafe(|| put(&log, Line::act(id), Until::Durable).2);
+                            std::panic::catch_unwind(put).is_ok_and(|result| result.is_ok())
+                        })
+                    })
+                    .collect();
+                let acknowledged =
+                    callers.into_iter().filter_map(|caller| caller.join().ok().filter(|ok| *ok));
+                let acknowledged = acknowledged.count();
+                let writes = log.target().state.lock().unwrap().writes;
+                // With fewer writes than that, nothing panicked.
+                assert!(writes < number || (writes == number && acknowledged < 3), "{writes} {acknowledged}");
+                assert_eq!(log.check().is_err(), writes >= number);
             },
             ORDERS / 3,
         );

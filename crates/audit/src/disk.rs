@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, fchmod, flock, fstat, mkdirat, openat, statat,
+    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, fchmod, flock, fstat, mkdirat, openat,
 };
 use rustix::io::{Errno, retry_on_intr};
 
@@ -55,7 +55,8 @@ impl DiskFolder {
         };
         let folder = Self::over(descriptor, path.clone())
             .map_err(|e| AuditError::storage("open", &path, &e.into()))?;
-        let stat = folder.stat_self().map_err(|e| AuditError::storage("inspect", &folder.path, &e))?;
+        let stat = look_at(&folder.descriptor)
+            .map_err(|e| AuditError::storage("inspect", &folder.path, &e.into()))?;
         check_owner(&folder.path, stat.owner, access.as_root || access.read_only)?;
         if !access.read_only && stat.mode & 0o077 != 0 {
             fchmod(&folder.descriptor, FOLDER_MODE)
@@ -140,27 +141,61 @@ fn create_path(path: &Path) -> Result<(), AuditError> {
     Ok(())
 }
 
-fn convert(stat: &rustix::fs::Stat) -> Stat {
-    let kind = match FileType::from_raw_mode(stat.st_mode) {
+fn kind_of(mode: u32) -> Kind {
+    match FileType::from_raw_mode(mode as _) {
         FileType::RegularFile => Kind::File,
         FileType::Directory => Kind::Folder,
         _ => Kind::Other,
-    };
+    }
+}
+
+/// A name in a directory, or with `EMPTY_PATH` what is open itself.
+#[cfg(target_os = "linux")]
+fn look(at: impl AsFd, name: &str, flags: AtFlags) -> Result<Stat, Errno> {
+    use rustix::fs::{StatxFlags, makedev, statx};
+    let wanted = StatxFlags::TYPE
+        | StatxFlags::MODE
+        | StatxFlags::NLINK
+        | StatxFlags::UID
+        | StatxFlags::INO
+        | StatxFlags::SIZE;
+    let found = statx(at, name, flags, wanted)?;
+    Ok(Stat {
+        device: makedev(found.stx_dev_major, found.stx_dev_minor),
+        inode: found.stx_ino,
+        links: u64::from(found.stx_nlink),
+        size: found.stx_size,
+        owner: found.stx_uid,
+        mode: u32::from(found.stx_mode) & 0o7777,
+        kind: kind_of(u32::from(found.stx_mode)),
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn look(at: impl AsFd, name: &str, flags: AtFlags) -> Result<Stat, Errno> {
+    let stat = if name.is_empty() { fstat(at)? } else { rustix::fs::statat(at, name, flags)? };
     #[allow(
         clippy::useless_conversion,
         clippy::unnecessary_cast,
         reason = "the field types differ between systems"
     )]
-    Stat {
+    Ok(Stat {
         device: stat.st_dev as u64,
         inode: u64::from(stat.st_ino),
         links: u64::from(stat.st_nlink),
         size: u64::try_from(stat.st_size).unwrap_or(0),
         owner: stat.st_uid,
         mode: u32::from(stat.st_mode) & 0o7777,
-        kind,
-        changed: i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec),
-    }
+        kind: kind_of(u32::from(stat.st_mode)),
+    })
+}
+
+fn look_at(open: impl AsFd) -> Result<Stat, Errno> {
+    #[cfg(target_os = "linux")]
+    let itself = AtFlags::EMPTY_PATH;
+    #[cfg(not(target_os = "linux"))]
+    let itself = AtFlags::empty();
+    look(open, "", itself)
 }
 
 impl DiskFolder {
@@ -212,13 +247,15 @@ impl Folder for DiskFolder {
         Ok((names, strange))
     }
 
-    fn stat_self(&self) -> io::Result<Stat> {
-        Ok(convert(&fstat(&self.descriptor)?))
+    fn changed(&self) -> io::Result<i128> {
+        let stat = fstat(&self.descriptor)?;
+        #[allow(clippy::useless_conversion, reason = "the field types differ between systems")]
+        Ok(i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec))
     }
 
     fn stat(&self, name: &str) -> io::Result<Option<Stat>> {
-        match statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(convert(&stat))),
+        match look(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -293,7 +330,7 @@ impl Folder for DiskFolder {
     fn lock(&self, name: &str, read_only: bool) -> io::Result<Arc<dyn FolderLock>> {
         let flags = if read_only { OFlags::RDONLY } else { OFlags::RDWR | OFlags::CREATE };
         let file = self.open_file(name, flags, FILE_MODE)?.file;
-        let stat = convert(&fstat(&file)?);
+        let stat = look_at(&file)?;
         if stat.kind != Kind::File || stat.links != 1 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -352,7 +389,7 @@ impl LogFile for DiskFile {
     }
 
     fn stat(&self) -> io::Result<Stat> {
-        Ok(convert(&fstat(&self.file)?))
+        Ok(look_at(&self.file)?)
     }
 
     fn tighten(&self) -> io::Result<()> {

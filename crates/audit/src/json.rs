@@ -9,7 +9,11 @@ const MAX_DEPTH: usize = 32;
 /// Appends `text` as a JSON string, quotes included.
 pub(crate) fn push_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
-    if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
+    // Without a way out in the middle, so that it is done for many bytes at once.
+    let plain = text
+        .bytes()
+        .fold(true, |plain, byte| plain & (b' '..=b'~').contains(&byte) & (byte != b'"') & (byte != b'\\'));
+    if plain {
         out.extend_from_slice(text.as_bytes());
     } else {
         push_escaped(out, text);
@@ -45,7 +49,10 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Appends bytes as lower-case hexadecimal.
 pub(crate) fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.extend(bytes.iter().flat_map(|byte| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 0xf)]]));
+    out.reserve(bytes.len() * 2);
+    for byte in bytes {
+        out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 0xf)]]);
+    }
 }
 
 /// Bytes as lower-case hexadecimal text.

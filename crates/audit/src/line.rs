@@ -115,7 +115,8 @@ pub(crate) fn new_id(millis: u64) -> Uuid {
     POOL.with_borrow_mut(|pool| {
         let forgotten = FORGOTTEN.load(Ordering::Relaxed);
         if pool.used == IDS || pool.forgotten != forgotten {
-            aws_lc_rs::rand::fill(pool.bytes.as_flattened_mut()).expect("the system always has randomness");
+            // From the system itself: the library for keys takes tens of milliseconds to warm up, and an id is no key.
+            getrandom::fill(pool.bytes.as_flattened_mut()).expect("the system always has randomness");
             (pool.used, pool.forgotten) = (0, forgotten);
         }
         let random = pool.bytes[pool.used];

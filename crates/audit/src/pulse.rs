@@ -1,6 +1,6 @@
 //! Says when the next checkpoint is due.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,8 @@ const SEAL_INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(crate) struct Pulse {
     records: AtomicU64,
+    /// Whether the one who seals waits for the first record since the last checkpoint.
+    idle: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -20,8 +22,6 @@ pub(crate) struct Pulse {
 struct State {
     due: bool,
     closing: bool,
-    /// Waits for the first record since the last checkpoint.
-    idle: bool,
 }
 
 /// Why a wait for the next checkpoint ended.
@@ -34,18 +34,19 @@ pub(crate) enum Due {
 
 impl Pulse {
     pub(crate) fn records(&self) -> u64 {
-        self.records.load(Ordering::Relaxed)
+        self.records.load(Ordering::SeqCst)
     }
 
     pub(crate) fn count(&self, more: u64, rolled: bool) {
-        let before = self.records.fetch_add(more, Ordering::Relaxed);
+        let before = self.records.fetch_add(more, Ordering::SeqCst);
         let full = before / SEAL_RECORDS != (before + more) / SEAL_RECORDS;
-        // The one who seals looks at the counter before it goes idle, under this lock.
+        // The one who seals says that it goes idle before it looks at the counter for the last time.
+        if !(rolled || full || self.idle.load(Ordering::SeqCst)) {
+            return;
+        }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.due |= rolled || full;
-        if state.idle || rolled || full {
-            self.changed.notify_all();
-        }
+        self.changed.notify_all();
     }
 
     /// Waits until a checkpoint is due: so many records or so long after the first one that `sealed` does not count,
@@ -63,9 +64,11 @@ impl Pulse {
             }
             state = match (unsealed, until) {
                 (false, _) => {
-                    state.idle = true;
-                    let mut state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                    state.idle = false;
+                    self.idle.store(true, Ordering::SeqCst);
+                    if self.records() == sealed {
+                        state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    }
+                    self.idle.store(false, Ordering::SeqCst);
                     state
                 }
                 (true, Some(time)) => {

@@ -14,7 +14,8 @@ pub(crate) enum Kind {
     Other,
 }
 
-/// What `fstat` says.
+/// What is looked at before every write. Not the times: the system keeps those of a file exact, at a cost to each
+/// write, only for as long as somebody asks for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
     pub(crate) device: u64,
@@ -24,8 +25,6 @@ pub(crate) struct Stat {
     pub(crate) owner: u32,
     pub(crate) mode: u32,
     pub(crate) kind: Kind,
-    /// The time of change (`ctime`, which nobody can set), in nanoseconds since the epoch.
-    pub(crate) changed: i128,
 }
 
 /// A directory held open by its descriptor: it stays the same one whatever happens to its name.
@@ -34,7 +33,8 @@ pub(crate) trait Folder: Send + Sync + Debug {
     fn path(&self) -> &Path;
     /// Every name in it that is UTF-8, unsorted, and how many are not.
     fn names(&self) -> io::Result<(Vec<String>, u64)>;
-    fn stat_self(&self) -> io::Result<Stat>;
+    /// Its time of change (`ctime`, which nobody can set), in nanoseconds since the epoch.
+    fn changed(&self) -> io::Result<i128>;
     /// `None` when there is no such name. Follows no link.
     fn stat(&self, name: &str) -> io::Result<Option<Stat>>;
     /// Opens for reading; follows no link, never blocks on a FIFO.

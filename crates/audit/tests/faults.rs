@@ -219,7 +219,7 @@ fn calls_that_touch_the_directory() -> Vec<(String, u32)> {
 
 fn a_fault_never_acknowledges_and_never_breaks_the_chain(chosen: impl Fn(usize) -> bool) {
     let calls = calls_that_touch_the_directory();
-    for needed in ["openat", "flock", "fstat", "write", "lseek", "fdatasync", "pread64", "newfstatat"] {
+    for needed in ["openat", "flock", "fstat", "statx", "write", "lseek", "fdatasync", "pread64"] {
         assert!(calls.iter().any(|(call, _)| call == needed), "{needed} is not among {calls:?}");
     }
     let faults = calls.iter().flat_map(|(call, count)| (1..=*count).map(move |when| (call, when)));

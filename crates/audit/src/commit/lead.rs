@@ -19,17 +19,33 @@ impl<T: Target> GroupCommit<T> {
     /// Writes the oldest group, syncs it if anybody needs that, and hands the lead over.
     pub(super) fn lead(&self) {
         // Handed over even when a commit panics: the others must not wait for ever.
-        let mut hand_over = HandOver { commit: self, served: 0 };
-        let Some(waiting) = self.take_group() else { return };
-        hand_over.served = waiting.records.len();
-        let mut led = Led { commit: self, waiting, lost: None, done: false };
-        let result = self.write(&led.waiting.records).and_then(|(number, put)| {
-            if let Some(error) = put.refused {
-                led.refuse_from(put.count, error);
+        let mut hand_over = HandOver { commit: self, served: 0, done: false };
+        if let Some(waiting) = self.take_group() {
+            hand_over.served = waiting.records.len();
+            let mut led = Led { commit: self, waiting, lost: None, done: false };
+            let result = self.write(&led.waiting.records).and_then(|(number, put)| {
+                if let Some(error) = put.refused {
+                    led.refuse_from(put.count, error);
+                }
+                self.acknowledge(&led.waiting, number, put.written)
+            });
+            led.finish(&result);
+        }
+        hand_over.done = true;
+    }
+
+    /// The same for a caller that is the only one: its record needs no group, and nobody is to be woken.
+    pub(super) fn lead_alone(&self, record: &T::Record, until: Until) -> Result<(), AuditError> {
+        let mut hand_over = HandOver { commit: self, served: 1, done: false };
+        let result = self.write(std::slice::from_ref(record)).and_then(|(number, put)| match until {
+            Until::Durable => self.make_durable(number, &put.written),
+            Until::Written => {
+                self.leave_unsynced(number, put.written);
+                Ok(())
             }
-            self.acknowledge(&led.waiting, number, put.written)
         });
-        led.finish(&result);
+        hand_over.done = true;
+        result
     }
 
     /// Tells those that wait how far their records have come, as far as anybody waits for it.
@@ -42,15 +58,25 @@ impl<T: Target> GroupCommit<T> {
         if waiting.has_caller(Until::Written) {
             waiting.group.reach_written();
         }
-        if waiting.has_caller(Until::Durable) {
-            return self.make_durable(number, &written);
+        if !waiting.has_caller(Until::Durable) {
+            self.leave_unsynced(number, written);
+            return Ok(());
         }
+        let begin = self.target.now();
+        self.make_durable(number, &written)?;
+        let took = u64::try_from((self.target.now() - begin).as_nanos()).unwrap_or(u64::MAX / 4);
+        let before = self.sync_time.load(Ordering::Relaxed);
+        self.sync_time.store((before * 3 + took) / 4, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Leaves the sync to the next record that needs one, or to the background.
+    fn leave_unsynced(&self, number: u64, written: T::Written) {
         let mut queue = lock(&self.queue);
         queue.unsynced = Some((number, written));
         if queue.background_sleeps {
             self.wake.notify_all();
         }
-        Ok(())
     }
 
     fn take_group(&self) -> Option<Waiting<T::Record>> {
@@ -109,11 +135,7 @@ impl<T: Target> GroupCommit<T> {
             if self.durable.load(Ordering::SeqCst) >= number {
                 return Ok(());
             }
-            let begin = self.target.now();
             self.target.sync(written)?;
-            let took = u64::try_from((self.target.now() - begin).as_nanos()).unwrap_or(u64::MAX / 4);
-            let before = self.sync_time.load(Ordering::Relaxed);
-            self.sync_time.store((before * 3 + took) / 4, Ordering::Relaxed);
             self.durable.fetch_max(number, Ordering::SeqCst);
             Ok(())
         })
@@ -199,20 +221,29 @@ impl<T: Target> Led<'_, T> {
 impl<T: Target> Drop for Led<'_, T> {
     fn drop(&mut self) {
         if !self.done {
-            let error = AuditError::Stopped { cause: "a commit panicked".to_owned() };
+            let error = panicked();
             self.commit.stop(error.clone());
             self.finish(&Err(error));
         }
     }
 }
 
+fn panicked() -> AuditError {
+    AuditError::Stopped { cause: "a commit panicked".to_owned() }
+}
+
 struct HandOver<'a, T: Target> {
     commit: &'a GroupCommit<T>,
     served: usize,
+    done: bool,
 }
 
 impl<T: Target> Drop for HandOver<'_, T> {
     fn drop(&mut self) {
+        if !self.done {
+            // What the panic left on the log is not known.
+            self.commit.stop(panicked());
+        }
         self.commit.hand_over(self.served);
     }
 }

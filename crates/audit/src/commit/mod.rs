@@ -129,8 +129,15 @@ impl<T: Target> GroupCommit<T> {
 
     /// Puts a record on the log and waits until it is taken.
     pub(crate) fn submit(&self, record: T::Record, until: Until) -> Result<(), AuditError> {
+        self.check()?;
+        let mut queue = lock(&self.queue);
+        if queue.is_idle() {
+            queue.leading = true;
+            drop(queue);
+            return self.lead_alone(&record, until);
+        }
         let deadline = self.target.now() + self.deadline;
-        let (place, lead) = self.queue_for(until, deadline)?.push(record, until);
+        let (place, lead) = self.when_room(queue, until, deadline)?.push(record, until);
         if lead {
             self.lead();
         }
@@ -143,8 +150,9 @@ impl<T: Target> GroupCommit<T> {
         records: Vec<T::Record>,
         mut each: impl FnMut(usize, Result<(), AuditError>),
     ) -> Result<(), AuditError> {
+        self.check()?;
         let deadline = self.target.now() + self.deadline;
-        let mut queue = self.queue_for(Until::Durable, deadline)?;
+        let mut queue = self.when_room(lock(&self.queue), Until::Durable, deadline)?;
         let mut lead = false;
         let mut places = Vec::with_capacity(records.len());
         for record in records {
@@ -163,9 +171,12 @@ impl<T: Target> GroupCommit<T> {
     }
 
     /// The queue, once there is room in it.
-    fn queue_for(&self, until: Until, deadline: Instant) -> Result<MutexGuard<'_, Queue<T>>, AuditError> {
-        self.check()?;
-        let mut queue = lock(&self.queue);
+    fn when_room<'a>(
+        &'a self,
+        mut queue: MutexGuard<'a, Queue<T>>,
+        until: Until,
+        deadline: Instant,
+    ) -> Result<MutexGuard<'a, Queue<T>>, AuditError> {
         // An outcome's place was reserved by its permit: it never waits for room.
         while until == Until::Durable && queue.length >= QUEUE {
             let left = deadline.saturating_duration_since(self.target.now());

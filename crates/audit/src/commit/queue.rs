@@ -67,6 +67,11 @@ impl<T: Target> Queue<T> {
         }
     }
 
+    /// Whether a caller that comes now is the only one.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.leading && self.groups.is_empty() && self.pace.expected <= 1
+    }
+
     /// The record's place, and whether its caller is to lead.
     pub(super) fn push(&mut self, record: T::Record, until: Until) -> (Place, bool) {
         let caller = Caller { ticket: self.next_ticket, until };

@@ -25,11 +25,11 @@ impl Journal {
     pub(super) fn refresh(&mut self) -> Result<(), Failed> {
         let Some(head) = &self.head else { return Ok(self.open_cold()?) };
         let fail = |path: &Path, error: io::Error| AuditError::storage("inspect", path, &error);
-        let folder = self.folder.stat_self().map_err(|e| fail(self.folder.path(), e))?;
+        let changed = self.folder.changed().map_err(|e| fail(self.folder.path(), e))?;
         let open = head.file.stat().map_err(|e| fail(&self.folder.file_path(&head.name), e))?;
         // As long as the directory has not changed since its names were looked at, the open file is the one of that
         // name and the newest one.
-        if self.listed == Some(folder.changed) && open.links == 1 && open.owner == head.owner {
+        if self.listed == Some(changed) && open.links == 1 && open.owner == head.owner {
             return Ok(self.take_over(open.size)?);
         }
         self.listed = None;
@@ -37,7 +37,7 @@ impl Journal {
         self.follow_newer_days()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let settled = i128::try_from(now.saturating_sub(LISTING_GRANULARITY).as_nanos()).unwrap_or(i128::MAX);
-        self.listed = (folder.changed < settled).then_some(folder.changed);
+        self.listed = (changed < settled).then_some(changed);
         Ok(())
     }
 
