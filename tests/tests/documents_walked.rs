@@ -78,6 +78,23 @@ fn the_tutorial_leads_to_a_document_its_record_and_back() -> io::Result<()> {
 }
 
 #[test]
+fn the_provisioner_is_made_as_its_page_says() -> io::Result<()> {
+    let mut home = Home::bare(Options::default())?;
+    home.unset("ENTRABOT_PROVISIONER_CLIENT_ID");
+    let sponsor = home.cloud.info().sponsor_id.clone();
+    let commands = commands(&root().join("docs/provisioner-app.md"));
+    assert!(commands.len() >= 4, "{commands:?}");
+    for line in &commands {
+        let output = typed(&home, line, &[("AGENT_UPN", UPN), ("SPONSOR", &sponsor)])?;
+        let (told, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "$ {line}\n{told}{said}");
+        // Without a desktop a code takes the browser's place.
+        assert_eq!(line.contains("provisioner create"), said.contains("enter the code"), "$ {line}\n{said}");
+    }
+    Ok(())
+}
+
+#[test]
 fn every_command_in_the_documents_is_one_that_entrabot_takes() -> io::Result<()> {
     let home = Home::bare(Options::default())?;
     let mut documents = vec![root().join("README.md")];

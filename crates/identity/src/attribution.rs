@@ -91,6 +91,12 @@ impl Attribution {
     pub(crate) fn bootstrap() -> Self {
         Self { agent_id: "unknown".into(), kind: AttributionType::None, via: Via::Nobody }
     }
+    /// A person who has just signed in, for what their own token does.
+    #[cfg(all(feature = "delegated", feature = "provisioning"))]
+    pub(crate) fn of_person(token: &crate::DelegatedToken) -> Self {
+        let agent_id = token.human().object_id().as_str().to_owned();
+        Self { agent_id, kind: AttributionType::DelegatedHuman, via: Via::Session }
+    }
 }
 
 /// No link of the chain could say who acts.

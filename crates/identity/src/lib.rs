@@ -44,6 +44,8 @@ pub use provisioning::{
     ProvisioningError, ProvisioningLock, Remains, Rotated, Step as ProvisioningStep, StepKind, Teardown,
     TeardownPlan,
 };
+#[cfg(all(feature = "delegated", feature = "provisioning"))]
+pub use provisioning::{ProvisionerApp, ProvisionerAppMade, ProvisionerAppPlan, ProvisionerAppRemoval};
 pub use session::{
     Human, InvalidTransitionError, Making, Session, SessionChange, SessionError, SessionSnapshot,
     SessionState, SessionUser, Step,

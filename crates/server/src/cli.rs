@@ -59,6 +59,9 @@ enum Command {
     Audit(commands::audit::AuditArgs),
     /// Make an agent: blueprint, key, certificate, identity, user, grants; again, to resume
     Provision(commands::provision::ProvisionArgs),
+    /// The app that makes agents: an administrator signs in and makes it, once
+    #[command(subcommand)]
+    Provisioner(commands::provisioner::ProvisionerCommand),
     /// Remove the agent; the audit log stays
     Teardown(commands::provision::TeardownArgs),
     /// Take over from an installation of the Python original, which stays as it is
@@ -208,6 +211,7 @@ impl Cli {
             },
             Command::Audit(args) => commands::audit::run(args, json),
             Command::Provision(args) => commands::provision::provision(args, json),
+            Command::Provisioner(command) => commands::provisioner::run(&command, json),
             Command::Teardown(args) => commands::provision::teardown(args, json),
             Command::Migrate(args) => commands::migrate::migrate(&args, json),
             Command::Cert(command) => commands::provision::cert(&command, json),

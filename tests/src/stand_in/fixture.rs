@@ -268,7 +268,7 @@ fn seed_agents(directory: &mut Directory, graph: &str, blueprint: &Credential, o
 
 fn seed_provisioner(directory: &mut Directory, graph: &str, credential: &Credential) -> String {
     let app_id =
-        seed_app(directory, "entrabot provisioner", json!({"keyCredentials": [key_credential(credential)]}));
+        seed_app(directory, "ready provisioner", json!({"keyCredentials": [key_credential(credential)]}));
     let principal = directory.by_app_id(Kind::ServicePrincipal, &app_id).map(|entry| entry.id().to_owned());
     for role in permissions::PROVISIONER_ROLES {
         directory.add(

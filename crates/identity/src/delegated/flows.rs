@@ -24,7 +24,7 @@ use crate::tokens::{Budget, TokenEndpoint, strict_json};
 use crate::{ClientId, Hop, TenantId, TokenExchangeError, TokenResponse};
 
 /// What makes Entra give an id token and a refresh token, in the order that msal asks for them.
-const OPENID: [&str; 3] = ["offline_access", "openid", "profile"];
+const OPENID: [&str; 2] = ["openid", "profile"];
 /// Longest that a device code is waited for, whatever the service says.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
 /// Waits between two polls, in seconds.

@@ -23,9 +23,10 @@ use id_token::Expected;
 use listener::Loopback;
 use stored::Stored;
 
+use crate::graph::Bearer;
 use crate::tokens::TokenEndpoint;
 use crate::tokens::http::Http;
-use crate::{ClientId, Config, Egress, Human, TenantId, TokenResponse};
+use crate::{ClientId, Config, Egress, Human, Resource, TenantId, TokenResponse};
 
 /// Where the browser comes back to, unless it is told otherwise.
 const PORT: u16 = 8400;
@@ -50,6 +51,13 @@ impl DelegatedToken {
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.text
+    }
+}
+
+impl Bearer for DelegatedToken {
+    fn text_for(&self, _graph: &Resource) -> Option<&str> {
+        // The scopes that are asked for are Graph's alone, and Graph is what asks.
+        Some(self.expose())
     }
 }
 
@@ -102,6 +110,8 @@ pub struct Delegated {
     keystore: KeystorePolicy,
     flows: Arc<Flows>,
     scopes: Arc<[String]>,
+    /// Whether the sign-in outlives this process: its refresh token goes into the keystore.
+    lasts: bool,
     port: u16,
     browser_within: Duration,
     kept: Arc<Mutex<Option<Kept>>>,
@@ -132,17 +142,30 @@ impl Delegated {
             let missing = missing.into_iter().filter_map(|(name, missing)| missing.then_some(name)).collect();
             return Err(DelegatedError::NotConfigured { missing });
         };
+        Ok(Self::through(client, tenant, config, egress))
+    }
+
+    /// The same through another public client.
+    pub(crate) fn through(client: &ClientId, tenant: &TenantId, config: &Config, egress: &Egress) -> Self {
         let endpoint = Arc::new(TokenEndpoint::new(Arc::new(Http::new(egress)), config.authority_base()));
-        Ok(Self {
+        Self {
             flows: Arc::new(Flows::new(endpoint, tenant, client)),
             tenant: tenant.clone(),
             client: client.clone(),
             keystore: config.keystore_policy().clone(),
             scopes: SCOPES.map(str::to_owned).into(),
+            lasts: true,
             port: PORT,
             browser_within: BROWSER_WITHIN,
             kept: Arc::default(),
-        })
+        }
+    }
+
+    /// For one task of one process: no refresh token is asked for, and a sign-in that is kept for acts stays as it is.
+    #[cfg(feature = "provisioning")]
+    pub(crate) fn once(mut self) -> Self {
+        self.lasts = false;
+        self
     }
 
     /// Asks for these scopes of Microsoft Graph instead of `User.Read`.
@@ -178,13 +201,16 @@ impl Delegated {
             return Ok(DelegatedToken { text: Arc::clone(&kept.text), human: kept.human.clone() });
         }
         *kept = None;
+        if !self.lasts {
+            return Err(DelegatedError::InteractionRequired { reason: "this sign-in is for one task" });
+        }
         let (client, tenant) = (self.client.clone(), self.tenant.clone());
         // Each time from the keystore: another process may have a newer one, or have signed out.
         let stored = self.with_keystore(move |policy| Stored::load(policy, &client, &tenant)).await?;
         let Some(stored) = stored else {
             return Err(DelegatedError::InteractionRequired { reason: "nobody has signed in here before" });
         };
-        let response = self.flows.refresh(&stored.refresh_token, &self.scopes).await?;
+        let response = self.flows.refresh(&stored.refresh_token, &self.asked()).await?;
         self.accept(response, None, Some(&stored.human), &mut kept).await
     }
 
@@ -224,9 +250,15 @@ impl Delegated {
         self.with_keystore(Stored::forget).await
     }
 
+    /// The scopes, with that for a refresh token where one is wanted.
+    fn asked(&self) -> Vec<String> {
+        let offline = self.lasts.then(|| "offline_access".to_owned());
+        self.scopes.iter().cloned().chain(offline).collect()
+    }
+
     async fn in_browser(&self, prompt: &Arc<dyn SignInPrompt>) -> Result<DelegatedToken, DelegatedError> {
         let loopback = Loopback::bind(self.port).await?;
-        let authorization = self.flows.authorize(&self.scopes, loopback.port());
+        let authorization = self.flows.authorize(&self.asked(), loopback.port());
         let (opening, link) = (Arc::clone(prompt), format!("http://localhost:{}/", loopback.port()));
         if !tokio::task::spawn_blocking(move || opening.open_browser(&link)).await.unwrap_or(false) {
             return Err(DelegatedError::NoBrowser);
@@ -234,7 +266,7 @@ impl Delegated {
         let (callback, serving) =
             loopback.answer(&authorization.url, &authorization.state, self.browser_within).await?;
         let nonce = authorization.nonce.clone();
-        let result = match self.flows.redeem(authorization, &callback.code, &self.scopes).await {
+        let result = match self.flows.redeem(authorization, &callback.code, &self.asked()).await {
             Ok(response) => self.accept(response, Some(&nonce), None, &mut *self.kept.lock().await).await,
             Err(error) => Err(error),
         };
@@ -244,7 +276,7 @@ impl Delegated {
     }
 
     async fn by_device_code(&self, prompt: &Arc<dyn SignInPrompt>) -> Result<DelegatedToken, DelegatedError> {
-        let response = self.flows.device(&self.scopes, &**prompt).await?;
+        let response = self.flows.device(&self.asked(), &**prompt).await?;
         self.accept(response, None, None, &mut *self.kept.lock().await).await
     }
 
@@ -268,6 +300,7 @@ impl Delegated {
             return Err(DelegatedError::Untrusted { reason: "it is for another person than before" });
         }
         match person.refresh_token {
+            _ if !self.lasts => {}
             Some(token) => self.keep_refresh(token, &human, before.is_some()).await?,
             None if before.is_none() => {
                 return Err(DelegatedError::Untrusted { reason: "there is no refresh token" });

@@ -21,6 +21,7 @@ struct Facts {
     request_id: Option<String>,
     retry_after: Option<Duration>,
     permissions: &'static [&'static str],
+    of_person: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,7 @@ impl GraphError {
             request_id: None,
             retry_after: None,
             permissions: &[],
+            of_person: false,
         }))
     }
     fn of_kind(mut self, kind: Kind) -> Self {
@@ -65,6 +67,12 @@ impl GraphError {
     #[cfg(feature = "provisioning")]
     pub(crate) fn with_permissions(mut self, permissions: &'static [&'static str]) -> Self {
         self.0.permissions = permissions;
+        self
+    }
+    /// It was a person who asked.
+    #[cfg(all(feature = "delegated", feature = "provisioning"))]
+    pub(crate) fn of_person(mut self) -> Self {
+        self.0.of_person = true;
         self
     }
     /// `{error: {code, message, innerError: {request-id}}}`.
@@ -165,6 +173,11 @@ impl Diagnose for GraphError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         let wait = self.0.retry_after.map(|wait| format!("wait {} s, then try again", wait.as_secs()));
         Some(match (self.0.status, self.0.kind) {
+            (Some(403), _) if self.0.of_person => {
+                "sign in as an administrator who may register apps and consent to application permissions of Graph \
+                 (Global Administrator, or Privileged Role Administrator)"
+                    .into()
+            }
             (Some(403), _) if !self.0.permissions.is_empty() => format!(
                 "give the Provisioner app one of these application permissions, with admin consent: {}; an app that \
                  holds Directory.AccessAsUser.All or Directory.ReadWrite.All is refused on agent identities whatever \

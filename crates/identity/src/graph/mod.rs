@@ -25,6 +25,24 @@ pub use preflight::{CertificateStatus, Preflight};
 pub(crate) use sponsors::sponsors_of;
 pub use sponsors::{Sponsor, Sponsors, SponsorsError};
 
+/// What Graph is shown: an app's or an agent's token, or a person's. They stay different types.
+pub(crate) trait Bearer: Send + Sync {
+    /// The token's text, if it is for this resource.
+    fn text_for(&self, resource: &Resource) -> Option<&str>;
+}
+
+impl<T: Bearer> Bearer for &T {
+    fn text_for(&self, resource: &Resource) -> Option<&str> {
+        (*self).text_for(resource)
+    }
+}
+
+impl Bearer for AccessToken {
+    fn text_for(&self, resource: &Resource) -> Option<&str> {
+        self.expose_for(resource)
+    }
+}
+
 const ONE_TRY: Duration = Duration::from_secs(30);
 /// A page of 100 objects with all their properties stays well below.
 const MAX_BODY: usize = 8 << 20;
@@ -73,7 +91,7 @@ impl Graph {
     pub(crate) async fn get(
         &self,
         what: &'static str,
-        token: &AccessToken,
+        token: &dyn Bearer,
         path: &str,
     ) -> Result<Map<String, Value>, GraphError> {
         self.read(what, token, &format!("{}{path}", self.base)).await
@@ -83,7 +101,7 @@ impl Graph {
     pub(crate) async fn list(
         &self,
         what: &'static str,
-        token: &AccessToken,
+        token: &dyn Bearer,
         path: &str,
     ) -> Result<Vec<Map<String, Value>>, GraphError> {
         let mut url = format!("{}{path}", self.base);
@@ -114,7 +132,7 @@ impl Graph {
     async fn read(
         &self,
         what: &'static str,
-        token: &AccessToken,
+        token: &dyn Bearer,
         url: &str,
     ) -> Result<Map<String, Value>, GraphError> {
         let answer = self.send(what, token, Method::Get, url, None, true).await?;
@@ -127,7 +145,7 @@ impl Graph {
     pub(crate) async fn change(
         &self,
         operation: Operation,
-        token: &AccessToken,
+        token: &dyn Bearer,
         method: Method,
         path: &str,
         body: Option<&Value>,
@@ -147,13 +165,13 @@ impl Graph {
     async fn send(
         &self,
         what: &'static str,
-        token: &AccessToken,
+        token: &dyn Bearer,
         method: Method,
         url: &str,
         body: Option<&Value>,
         repeatable: bool,
     ) -> Result<Answer, GraphError> {
-        let bearer = token.expose_for(&self.resource).ok_or_else(|| self.error(what).wrong_token())?;
+        let bearer = token.text_for(&self.resource).ok_or_else(|| self.error(what).wrong_token())?;
         let started = Instant::now();
         let mut pauses = PAUSES.into_iter();
         loop {

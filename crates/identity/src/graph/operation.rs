@@ -17,6 +17,14 @@ pub(crate) enum Operation {
     DeleteIdentity,
     DeleteBlueprint,
     Purge,
+    #[cfg(feature = "delegated")]
+    CreateProvisioner,
+    #[cfg(feature = "delegated")]
+    CreateProvisionerPrincipal,
+    #[cfg(feature = "delegated")]
+    AssignProvisionerRole,
+    #[cfg(feature = "delegated")]
+    DeleteProvisioner,
 }
 
 impl Operation {
@@ -38,6 +46,14 @@ impl Operation {
             Self::DeleteIdentity => "delete the agent identity",
             Self::DeleteBlueprint => "delete the blueprint",
             Self::Purge => "delete a deleted object for good",
+            #[cfg(feature = "delegated")]
+            Self::CreateProvisioner => "create the Provisioner app",
+            #[cfg(feature = "delegated")]
+            Self::CreateProvisionerPrincipal => "create the Provisioner app's service principal",
+            #[cfg(feature = "delegated")]
+            Self::AssignProvisionerRole => "give the Provisioner app a permission",
+            #[cfg(feature = "delegated")]
+            Self::DeleteProvisioner => "delete the Provisioner app",
         }
     }
 
@@ -61,6 +77,12 @@ impl Operation {
             Self::WriteSponsors => &["AgentIdentity.ReadWrite.All"],
             Self::AssignLicence => &["LicenseAssignment.ReadWrite.All"],
             Self::CreateResourcePrincipal => &["Application.ReadWrite.All"],
+            #[cfg(feature = "delegated")]
+            Self::CreateProvisioner | Self::CreateProvisionerPrincipal | Self::DeleteProvisioner => {
+                &["Application.ReadWrite.All"]
+            }
+            #[cfg(feature = "delegated")]
+            Self::AssignProvisionerRole => &["AppRoleAssignment.ReadWrite.All"],
             Self::DeleteIdentity => &["AgentIdentity.DeleteRestore.All", "AgentIdentity.ReadWrite.All"],
             Self::DeleteBlueprint | Self::Purge => {
                 &["AgentIdentityBlueprint.DeleteRestore.All", "AgentIdentityBlueprint.ReadWrite.All"]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Graph, GraphError, text};
 use crate::tokens::http::{Http, encoded};
-use crate::{AccessToken, Config, Diagnose, Egress, ErrorClass, Resource, TokenError, TokenExchange};
+use crate::{Config, Diagnose, Egress, ErrorClass, Resource, TokenError, TokenExchange};
 
 /// Sponsors change seldom; a list is believed for this long.
 const FRESH: Duration = Duration::from_secs(15 * 60);
@@ -112,7 +112,7 @@ impl Sponsors {
 /// The sponsors of an agent identity, read with the token of whoever may.
 pub(crate) async fn sponsors_of(
     graph: &Graph,
-    token: &AccessToken,
+    token: &dyn super::Bearer,
     identity: &str,
 ) -> Result<Vec<Sponsor>, GraphError> {
     let path = format!(

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use entrabot_keystore::{CertificateThumbprint, SecretBytes};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use serde_json::{Value, json};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
@@ -50,16 +51,7 @@ impl PrivateKey {
     /// PKCS#8 PEM (RFC 7468), as the original wrote it.
     pub(super) fn to_pem(&self) -> Result<SecretBytes, ProvisioningError> {
         let der = self.pair.as_der().map_err(|_| ProvisioningError::crypto("write the private key"))?;
-        let body = Zeroizing::new(STANDARD.encode(der.as_ref()));
-        // Room for all of it from the start: growing would leave copies behind.
-        let mut pem = Vec::with_capacity(body.len() + body.len() / 64 + 64);
-        pem.extend_from_slice(b"-----BEGIN PRIVATE KEY-----\n");
-        for line in body.as_bytes().chunks(64) {
-            pem.extend_from_slice(line);
-            pem.push(b'\n');
-        }
-        pem.extend_from_slice(b"-----END PRIVATE KEY-----\n");
-        Ok(SecretBytes::new(pem))
+        Ok(SecretBytes::new(pem("PRIVATE KEY", &STANDARD.encode(der.as_ref()).into())))
     }
 
     /// The public half, as it stands in a certificate.
@@ -89,6 +81,19 @@ impl PrivateKey {
         Certificate::from_der(certificate.der().to_vec())
             .ok_or_else(|| ProvisioningError::crypto("read the certificate just made"))
     }
+}
+
+/// One block of PEM (RFC 7468).
+fn pem(label: &str, base64: &Zeroizing<String>) -> Vec<u8> {
+    // Room for all of it from the start: growing would leave copies behind.
+    let mut pem = Vec::with_capacity(base64.len() + base64.len() / 64 + 128);
+    pem.extend_from_slice(format!("-----BEGIN {label}-----\n").as_bytes());
+    for line in base64.as_bytes().chunks(64) {
+        pem.extend_from_slice(line);
+        pem.push(b'\n');
+    }
+    pem.extend_from_slice(format!("-----END {label}-----\n").as_bytes());
+    pem
 }
 
 /// Lets the certificate library sign without ever holding the key.
@@ -146,6 +151,25 @@ impl Certificate {
 
     pub(super) fn base64(&self) -> String {
         STANDARD.encode(&self.der)
+    }
+    /// A new entry of `keyCredentials`.
+    pub(super) fn as_credential(&self, name: &str) -> Value {
+        json!({
+            "type": "AsymmetricX509Cert",
+            "usage": "Verify",
+            "key": self.base64(),
+            "displayName": name,
+            "startDateTime": self.not_before(),
+            "endDateTime": self.not_after(),
+        })
+    }
+    /// One text of the certificate and its key, as the Provisioner's entry holds them.
+    #[cfg(feature = "delegated")]
+    pub(super) fn with_key(&self, key: &PrivateKey) -> Result<SecretBytes, ProvisioningError> {
+        let (mut certificate, key) = (pem("CERTIFICATE", &self.base64().into()), key.to_pem()?);
+        certificate.reserve_exact(key.expose().len());
+        certificate.extend_from_slice(key.expose());
+        Ok(SecretBytes::new(certificate))
     }
     pub(super) fn thumbprint(&self) -> CertificateThumbprint {
         CertificateThumbprint::of_der(&self.der)

@@ -206,7 +206,7 @@ impl Provisioner {
     }
 }
 
-fn delete(policy: &KeystorePolicy, entry: &EntryName) -> Result<(), ProvisioningError> {
+pub(super) fn delete(policy: &KeystorePolicy, entry: &EntryName) -> Result<(), ProvisioningError> {
     match policy.open()?.delete(entry) {
         Ok(()) | Err(KeystoreError::NoEntry) => Ok(()),
         Err(error) => Err(error.into()),

@@ -44,14 +44,7 @@ impl Provisioner {
             }
             let mut list: Vec<Value> =
                 present.credentials.into_iter().map(|held| Value::Object(held.kept)).collect();
-            list.push(json!({
-                "type": "AsymmetricX509Cert",
-                "usage": "Verify",
-                "key": certificate.base64(),
-                "displayName": "CN=entrabot",
-                "startDateTime": certificate.not_before(),
-                "endDateTime": certificate.not_after(),
-            }));
+            list.push(certificate.as_credential("CN=entrabot"));
             self.write_certificates(run, blueprint, list).await
         };
         let result = run.act(action, Some(blueprint), change).await;

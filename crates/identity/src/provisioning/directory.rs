@@ -144,8 +144,8 @@ fn identity(object: &Object) -> Result<Identity, ProvisioningError> {
 
 impl Provisioner {
     async fn list(&self, reading: Reading, path: &str) -> Result<Vec<Object>, ProvisioningError> {
-        let found = self.graph.list(reading.what, &self.sign_in.token().await?, path).await;
-        Ok(found.map_err(|error| error.with_permissions(reading.permissions))?)
+        let found = self.graph.list(reading.what, &*self.sign_in.token().await?, path).await;
+        found.map_err(|error| self.sign_in.explained(error.with_permissions(reading.permissions)))
     }
 
     /// Changes something in the directory. Callers put it on record first.
@@ -157,15 +157,16 @@ impl Provisioner {
         body: Option<&Value>,
     ) -> Result<Object, ProvisioningError> {
         let token = self.sign_in.token().await?;
-        Ok(self.graph.change(operation, &token, method, path, body).await?)
+        let changed = self.graph.change(operation, &*token, method, path, body).await;
+        changed.map_err(|error| self.sign_in.explained(error))
     }
 
     /// `None` for a 404, and only for that.
     async fn find(&self, reading: Reading, path: &str) -> Result<Option<Object>, ProvisioningError> {
-        match self.graph.get(reading.what, &self.sign_in.token().await?, path).await {
+        match self.graph.get(reading.what, &*self.sign_in.token().await?, path).await {
             Ok(object) => Ok(Some(object)),
             Err(error) if error.status() == Some(404) => Ok(None),
-            Err(error) => Err(error.with_permissions(reading.permissions).into()),
+            Err(error) => Err(self.sign_in.explained(error.with_permissions(reading.permissions))),
         }
     }
 
@@ -174,6 +175,55 @@ impl Provisioner {
         let path = format!("/v1.0/applications?{}", equals("displayName", name));
         let found = self.list(Reading::of_app("look for the blueprint"), &path).await?;
         found.iter().filter(|app| is_type(app, "agentIdentityBlueprint")).map(|app| id(app, "id")).collect()
+    }
+
+    /// The ordinary apps of this display name.
+    #[cfg(feature = "delegated")]
+    pub(super) async fn apps_named(&self, name: &str) -> Result<Vec<Uuid>, ProvisioningError> {
+        self.ordinary_apps("displayName", name).await
+    }
+
+    /// The ordinary app of this app id.
+    #[cfg(feature = "delegated")]
+    pub(super) async fn app_of_id(&self, app_id: &str) -> Result<Option<Uuid>, ProvisioningError> {
+        Ok(self.ordinary_apps("appId", app_id).await?.into_iter().next())
+    }
+
+    #[cfg(feature = "delegated")]
+    async fn ordinary_apps(&self, member: &str, value: &str) -> Result<Vec<Uuid>, ProvisioningError> {
+        let path = format!("/v1.0/applications?{}", equals(member, value));
+        let found = self.list(Reading::of_app("look for the Provisioner app"), &path).await?;
+        found.iter().filter(|app| !is_type(app, "agentIdentityBlueprint")).map(|app| id(app, "id")).collect()
+    }
+
+    /// The ids of these application permissions, by the API's own list. One that it does not have is left out.
+    #[cfg(feature = "delegated")]
+    pub(super) async fn role_ids(
+        &self,
+        api: &Uuid,
+        names: &[&'static str],
+    ) -> Result<Vec<(&'static str, String)>, ProvisioningError> {
+        let path = format!("/v1.0/servicePrincipals/{api}?$select=id,appRoles");
+        let found = self.find(Reading::of_app("read the API's permissions"), &path).await?;
+        let roles = found.and_then(|api| api.get("appRoles")?.as_array().cloned()).unwrap_or_default();
+        let id_of = |name: &&'static str| {
+            let role = roles.iter().find(|role| role.get("value").and_then(Value::as_str) == Some(*name))?;
+            Some((*name, role.get("id")?.as_str()?.to_owned()))
+        };
+        Ok(names.iter().filter_map(id_of).collect())
+    }
+
+    /// The ids of the roles of one API that a service principal holds.
+    pub(super) async fn roles_of(
+        &self,
+        principal: &Uuid,
+        api: &Uuid,
+    ) -> Result<Vec<String>, ProvisioningError> {
+        let path = format!("/v1.0/servicePrincipals/{principal}/appRoleAssignments");
+        let found = self.list(Reading::of_app("read a service principal's app roles"), &path).await?;
+        let of_api = |assignment: &&Object| id(assignment, "resourceId").is_ok_and(|id| id == *api);
+        let role = |assignment: &Object| text(assignment, "appRoleId").map(str::to_owned);
+        Ok(found.iter().filter(of_api).filter_map(role).collect())
     }
 
     pub(super) async fn blueprint_of_app(&self, app_id: &str) -> Result<Option<Uuid>, ProvisioningError> {
@@ -270,12 +320,7 @@ impl Provisioner {
         resource: &Uuid,
         role: &str,
     ) -> Result<bool, ProvisioningError> {
-        let path = format!("/v1.0/servicePrincipals/{identity}/appRoleAssignments");
-        let found = self.list(Reading::of_app("read the agent identity's app roles"), &path).await?;
-        Ok(found.iter().any(|assignment| {
-            id(assignment, "resourceId").is_ok_and(|id| id == *resource)
-                && text(assignment, "appRoleId") == Some(role)
-        }))
+        Ok(self.roles_of(identity, resource).await?.iter().any(|held| held == role))
     }
 
     pub(super) async fn grants_of(&self, client: &Uuid) -> Result<Vec<Grant>, ProvisioningError> {

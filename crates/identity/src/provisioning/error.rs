@@ -98,6 +98,14 @@ pub enum ProvisioningError {
 }
 
 impl ProvisioningError {
+    /// The AADSTS number, where Entra refused a sign-in with one.
+    #[cfg(feature = "delegated")]
+    pub(super) fn aadsts(&self) -> Option<u32> {
+        match self {
+            Self::SignIn(TokenError::Exchange(error)) => error.aadsts(),
+            _ => None,
+        }
+    }
     pub(super) fn crypto(what: &'static str) -> Self {
         Self::Crypto { what }
     }
@@ -127,8 +135,9 @@ impl Diagnose for ProvisioningError {
             Self::NoProvisionerCertificate { entry } => {
                 let (service, username) = entry.split_once('/').unwrap_or((entry, ""));
                 format!(
-                    "an administrator makes the Provisioner app once; put its certificate and key, as one PEM text, into \
-                     the keystore with `entrabot keystore set {service} {username}`"
+                    "an administrator makes the Provisioner app once with `entrabot provisioner create`; or put the certificate \
+                     and key of one that is there, as one PEM text, into the keystore with `entrabot keystore set {service} \
+                     {username}`"
                 )
                 .into()
             }

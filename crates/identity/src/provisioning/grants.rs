@@ -75,7 +75,7 @@ impl Provisioner {
     /// See [`ProvisioningError`].
     pub async fn sponsors(&self) -> Result<Vec<Sponsor>, ProvisioningError> {
         let identity = self.configured_identity()?.to_string();
-        let found = sponsors_of(&self.graph, &self.sign_in.token().await?, &identity).await;
+        let found = sponsors_of(&self.graph, &*self.sign_in.token().await?, &identity).await;
         Ok(found.map_err(|error| error.with_permissions(Operation::WriteSponsors.permissions()))?)
     }
 

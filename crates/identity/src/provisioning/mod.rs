@@ -17,6 +17,8 @@ mod lock;
 mod migration;
 mod plan;
 mod private_file;
+#[cfg(feature = "delegated")]
+mod provisioner_app;
 mod run;
 mod settings_file;
 mod sign_in;
@@ -36,6 +38,8 @@ pub use grants::{GrantResource, HeldGrant};
 pub use lock::ProvisioningLock;
 pub use migration::{Fate, FoundThing, MigrationError, MigrationPlan};
 pub use plan::Plan;
+#[cfg(feature = "delegated")]
+pub use provisioner_app::{ProvisionerApp, ProvisionerAppMade, ProvisionerAppPlan, ProvisionerAppRemoval};
 pub use run::Progress;
 pub use step::{Change, Step, StepKind};
 pub use teardown::{Remains, Teardown, TeardownPlan};
@@ -87,10 +91,14 @@ impl Provisioner {
             .collect();
             return Err(ProvisioningError::NotConfigured { missing: missing.join(", ") });
         };
+        Ok(Self::of(config, egress, tenant, app))
+    }
+
+    fn of(config: &Config, egress: &Egress, tenant: &TenantId, app: &ClientId) -> Self {
         let http = Arc::new(Http::new(egress));
         let endpoint = Arc::new(TokenEndpoint::new(Arc::clone(&http), config.authority_base()));
         let resource = Resource::graph(config);
-        Ok(Self {
+        Self {
             sign_in: SignIn::new(config, tenant, app, Arc::clone(&endpoint), resource.clone()),
             graph: Graph::new(http, config.graph_base(), resource).patient(),
             endpoint,
@@ -106,7 +114,7 @@ impl Provisioner {
                 thumbprint_is_fixed: config.origin("ENTRABOT_BLUEPRINT_CERT_THUMBPRINT")
                     == Origin::Environment,
             },
-        })
+        }
     }
 
     /// Reads the Provisioner's certificate, and with it proves the keyring: the first thing before any request, and before

@@ -27,6 +27,7 @@ const VISIBLE_WITHIN: Duration = Duration::from_secs(120);
 /// A changing run.
 pub(super) struct Run<'a> {
     gate: Arc<dyn ActionGate>,
+    who: Attribution,
     progress: &'a (dyn Fn(Progress) + Send + Sync),
 }
 
@@ -38,7 +39,13 @@ impl std::fmt::Debug for Run<'_> {
 
 impl<'a> Run<'a> {
     pub(super) fn new(gate: Arc<dyn ActionGate>, progress: &'a (dyn Fn(Progress) + Send + Sync)) -> Self {
-        Self { gate, progress }
+        Self { gate, who: Attribution::bootstrap(), progress }
+    }
+
+    /// Its acts are this one's.
+    #[cfg(feature = "delegated")]
+    pub(super) fn by(self, who: Attribution) -> Self {
+        Self { who, ..self }
     }
 
     pub(super) fn tell(&self, progress: Progress) {
@@ -53,8 +60,8 @@ impl<'a> Run<'a> {
         subject: Option<&Uuid>,
         act: impl Future<Output = Result<T, ProvisioningError>>,
     ) -> Result<T, ProvisioningError> {
-        let (gate, action) = (Arc::clone(&self.gate), Action::new(name, subject));
-        let admitted = blocking(move || Ok(gate.admit(&Attribution::bootstrap(), &action)?)).await?;
+        let (gate, who, action) = (Arc::clone(&self.gate), self.who.clone(), Action::new(name, subject));
+        let admitted = blocking(move || Ok(gate.admit(&who, &action)?)).await?;
         let result = act.await;
         let outcome = result.as_ref().map(|_| ()).map_err(Diagnose::error_type);
         match (blocking(move || Ok(admitted.settle(outcome))).await?, result) {

@@ -33,21 +33,21 @@ pub(super) fn is_up_to_date(path: &Path, settings: &[(&str, &str)]) -> Result<bo
     }
 }
 
-/// Whether there is anything of ours in it.
-pub(super) fn holds_ours(path: &Path) -> Result<bool, ProvisioningError> {
+/// Whether any of these is in it.
+pub(super) fn holds(path: &Path, names: &[&str]) -> Result<bool, ProvisioningError> {
     match std::fs::read_to_string(path) {
-        Ok(text) => Ok(without_ours(&text) != text),
+        Ok(text) => Ok(without(&text, names) != text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(ProvisioningError::file(path, error)),
     }
 }
 
-/// Takes our settings out; a file that is not there stays so.
-pub(super) fn take_out(path: &Path) -> Result<bool, ProvisioningError> {
+/// Takes settings out; a file that is not there stays so.
+pub(super) fn take_out(path: &Path, names: &[&str]) -> Result<bool, ProvisioningError> {
     if !path.exists() {
         return Ok(false);
     }
-    change(path, without_ours)
+    change(path, |text| without(text, names))
 }
 
 fn change(path: &Path, edit: impl FnOnce(&str) -> String) -> Result<bool, ProvisioningError> {
@@ -96,10 +96,10 @@ fn edited(text: &str, settings: &[(&str, &str)]) -> String {
     out
 }
 
-fn without_ours(text: &str) -> String {
+fn without(text: &str, names: &[&str]) -> String {
     let mut out = String::new();
     text.lines()
-        .filter(|line| !name_of(line).is_some_and(|name| OURS.contains(&name)))
+        .filter(|line| !name_of(line).is_some_and(|name| names.contains(&name)))
         .for_each(|line| push(&mut out, line));
     out
 }
@@ -125,9 +125,9 @@ mod tests {
             "# mine\nENTRABOT_TENANT_ID=t\nENTRABOT_AGENT_ID=new\nFOO=bar\nENTRABOT_AGENT_UPN=a@x.example\n";
         assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
         assert!(!put(&path, &settings).unwrap(), "the second time there is nothing to do");
-        assert!(take_out(&path).unwrap());
+        assert!(take_out(&path, &OURS).unwrap());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "# mine\nENTRABOT_TENANT_ID=t\nFOO=bar\n");
-        assert!(!take_out(&dir.path().join("missing")).unwrap());
+        assert!(!take_out(&dir.path().join("missing"), &OURS).unwrap());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The Provisioner app's own sign-in: client credentials with a certificate assertion.
+//! The Provisioner app's own sign-in: client credentials with a certificate assertion. While the app itself is made, a
+//! person's sign-in in its place.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::certificate::{Certificate, PrivateKey};
 use super::{ProvisioningError, run};
+use crate::graph::{Bearer, GraphError};
 use crate::tokens::{ASSERTION_TYPE, Assertion, Budget, TokenEndpoint};
 use crate::{AccessToken, ClientId, Config, Hop, Resource, TenantId, TokenError};
 
@@ -27,6 +29,8 @@ pub(super) struct SignIn {
     endpoint: Arc<TokenEndpoint>,
     resource: Resource,
     kept: Mutex<Option<Kept>>,
+    #[cfg(feature = "delegated")]
+    person: Option<crate::DelegatedToken>,
 }
 
 struct Kept {
@@ -56,7 +60,44 @@ impl SignIn {
             endpoint,
             resource,
             kept: Mutex::new(None),
+            #[cfg(feature = "delegated")]
+            person: None,
         }
+    }
+
+    /// A person asks instead, with a token of their own.
+    #[cfg(feature = "delegated")]
+    pub(super) fn by(self, person: crate::DelegatedToken) -> Self {
+        Self { person: Some(person), ..self }
+    }
+
+    /// The app's own, when it has been made.
+    #[cfg(feature = "delegated")]
+    pub(super) fn of_app(&self, app: ClientId) -> Self {
+        Self {
+            tenant: self.tenant.clone(),
+            app,
+            policy: self.policy.clone(),
+            algorithm: self.algorithm,
+            endpoint: Arc::clone(&self.endpoint),
+            resource: self.resource.clone(),
+            kept: Mutex::new(None),
+            person: None,
+        }
+    }
+
+    #[cfg(feature = "delegated")]
+    pub(super) fn person(&self) -> Option<&crate::DelegatedToken> {
+        self.person.as_ref()
+    }
+
+    /// A refusal, with what would help whoever asked.
+    pub(super) fn explained(&self, error: GraphError) -> ProvisioningError {
+        #[cfg(feature = "delegated")]
+        if self.person.is_some() {
+            return error.of_person().into();
+        }
+        error.into()
     }
 
     pub(super) fn app(&self) -> &ClientId {
@@ -91,7 +132,16 @@ impl SignIn {
         .await
     }
 
-    pub(super) async fn token(&self) -> Result<AccessToken, ProvisioningError> {
+    pub(super) async fn token(&self) -> Result<Box<dyn Bearer + '_>, ProvisioningError> {
+        #[cfg(feature = "delegated")]
+        if let Some(person) = &self.person {
+            return Ok(Box::new(person));
+        }
+        Ok(Box::new(self.app_token().await?))
+    }
+
+    /// The app's own, which proves that it can sign in.
+    pub(super) async fn app_token(&self) -> Result<AccessToken, ProvisioningError> {
         let mut kept = self.kept.lock().await;
         if let Some(kept) = kept.as_ref().filter(|kept| Instant::now() < kept.until) {
             return Ok(AccessToken::new(Arc::clone(&kept.text), self.resource.clone()));

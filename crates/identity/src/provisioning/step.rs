@@ -29,6 +29,8 @@ pub enum StepKind {
     Licence,
     /// Tenant-wide consent for a Work IQ resource.
     WorkIq,
+    /// The Provisioner app.
+    App,
     /// The settings file.
     Settings,
 }
@@ -48,6 +50,7 @@ impl StepKind {
             Self::Grant => "grant",
             Self::Licence => "licence",
             Self::WorkIq => "work-iq",
+            Self::App => "app",
             Self::Settings => "settings",
         }
     }

@@ -97,8 +97,12 @@ impl Provisioner {
     pub async fn plan_teardown(&self, wanted: &Teardown) -> Result<TeardownPlan, ProvisioningError> {
         // The keyring first: when it refuses, not one request leaves.
         let entries = self.entries_to_remove(wanted).await?;
-        let settings =
-            self.settings_file.as_deref().map(settings_file::holds_ours).transpose()?.unwrap_or(false);
+        let settings = self
+            .settings_file
+            .as_deref()
+            .map(|file| settings_file::holds(file, &settings_file::OURS))
+            .transpose()?
+            .unwrap_or(false);
         let journal = Journal::last(&self.data_dir)?;
         let mut plan = TeardownPlan {
             users: Vec::new(),
@@ -360,7 +364,7 @@ impl Provisioner {
         }
         if let Some(path) = self.settings_file.clone().filter(|_| plan.settings) {
             run.tell(Progress::Started(StepKind::Settings));
-            let edit = blocking(move || settings_file::take_out(&path).map(|_| ()));
+            let edit = blocking(move || settings_file::take_out(&path, &settings_file::OURS).map(|_| ()));
             run.act("teardown.settings.write", None, edit).await?;
             run.tell(Progress::Done(StepKind::Settings, true));
         }

@@ -14,6 +14,7 @@ pub(crate) mod manifest;
 pub(crate) mod migrate;
 pub(crate) mod next;
 pub(crate) mod provision;
+pub(crate) mod provisioner;
 pub(crate) mod serve;
 pub(crate) mod service;
 pub(crate) mod sign_in;

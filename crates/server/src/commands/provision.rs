@@ -3,8 +3,8 @@
 
 use clap::{Args, Subcommand};
 use entrabot_identity::{
-    BlueprintAppId, BlueprintChoice, Config, Desired, HeldCertificate, ObjectId, Plan, Progress, Teardown,
-    TeardownPlan,
+    BlueprintAppId, BlueprintChoice, Config, Desired, HeldCertificate, ObjectId, Progress, ProvisioningStep,
+    Teardown, TeardownPlan,
 };
 use serde_json::{Value, json};
 
@@ -73,7 +73,7 @@ pub(crate) enum CertCommand {
     Rotate,
 }
 
-fn tell(progress: Progress) {
+pub(super) fn tell(progress: Progress) {
     match progress {
         Progress::Started(step) => terminal::note(&format!("{} ...", step.as_str())),
         Progress::Waiting(what) => terminal::note(&format!("  waiting for {what}")),
@@ -90,10 +90,10 @@ pub(crate) fn provision(args: ProvisionArgs, json: bool) -> Result<u8, Failure> 
     let lock = if args.dry_run { None } else { Some(bench.provisioner.lock()?) };
     let plan = bench.look(bench.provisioner.plan(&desired))?;
     let Some(lock) = lock else {
-        print_plan(&plan, json)?;
+        print_plan(plan.steps(), plan.warnings(), !plan.is_empty(), json)?;
         return Ok(YES);
     };
-    tell_plan(&plan_lines(&plan), args.yes, json)?;
+    tell_plan(&plan_lines(plan.steps(), plan.warnings()), args.yes, json)?;
     if !plan.is_empty() && !confirmed(args.yes, "Carry this out?")? {
         return Err(Failure::usage("nothing was changed", "answer y, or give --yes"));
     }
@@ -139,35 +139,36 @@ fn desired(args: &ProvisionArgs, config: &Config) -> Result<Desired, Failure> {
     Ok(desired)
 }
 
-fn print_plan(plan: &Plan, json: bool) -> Result<(), Failure> {
+/// The answer of `--dry-run`.
+pub(super) fn print_plan(
+    steps: &[ProvisioningStep],
+    warnings: &[String],
+    changes: bool,
+    json: bool,
+) -> Result<(), Failure> {
     if json {
-        let steps: Vec<_> = plan
-            .steps()
+        let steps: Vec<_> = steps
             .iter()
             .map(|step| json!({"kind": step.kind.as_str(), "change": step.change.as_str(), "detail": step.detail}))
             .collect();
-        return terminal::json(&json!({
-            "dry_run": true,
-            "changes": !plan.is_empty(),
-            "steps": steps,
-            "warnings": plan.warnings(),
-        }));
+        return terminal::json(
+            &json!({"dry_run": true, "changes": changes, "steps": steps, "warnings": warnings}),
+        );
     }
-    plan_lines(plan).iter().try_for_each(|line| terminal::line(line))
+    plan_lines(steps, warnings).iter().try_for_each(|line| terminal::line(line))
 }
 
-fn plan_lines(plan: &Plan) -> Vec<String> {
+pub(super) fn plan_lines(steps: &[ProvisioningStep], warnings: &[String]) -> Vec<String> {
     let step =
         |kind: &str, change: &str, detail: &str| cleaned(&format!("{kind:<11}  {change:<6}  {detail}"));
-    let steps = plan.steps().iter();
     let mut lines: Vec<String> =
-        steps.map(|found| step(found.kind.as_str(), found.change.as_str(), &found.detail)).collect();
-    lines.extend(plan.warnings().iter().map(|warning| cleaned(&format!("warning: {warning}"))));
+        steps.iter().map(|found| step(found.kind.as_str(), found.change.as_str(), &found.detail)).collect();
+    lines.extend(warnings.iter().map(|warning| cleaned(&format!("warning: {warning}"))));
     lines
 }
 
 /// Before somebody is asked. With --json stdout is kept for the answer; who says yes beforehand need not see it there.
-fn tell_plan(lines: &[String], yes: bool, json: bool) -> Result<(), Failure> {
+pub(super) fn tell_plan(lines: &[String], yes: bool, json: bool) -> Result<(), Failure> {
     match (json, yes) {
         (false, _) => lines.iter().try_for_each(|line| terminal::line(line)),
         (true, true) => Ok(()),

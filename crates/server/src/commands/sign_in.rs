@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use clap::Args;
-use entrabot_identity::{Delegated, Egress, Mode, SignInWay};
+use entrabot_identity::{Delegated, DelegatedError, DelegatedToken, Egress, Mode, SignInWay};
 use serde_json::json;
 
 use super::YES;
@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::prompt::TerminalPrompt;
 use crate::terminal;
 
+/// How a person is asked.
 #[derive(Debug, Args)]
 pub(crate) struct SignInArgs {
     /// Show a code to enter in a browser anywhere, instead of opening one here
@@ -24,16 +25,23 @@ pub(crate) struct SignInArgs {
     port: u16,
 }
 
+impl SignInArgs {
+    /// Asks the person.
+    pub(super) async fn ask(&self, delegated: Delegated) -> Result<DelegatedToken, DelegatedError> {
+        let way = match (self.device_code, self.no_browser) {
+            (true, _) => SignInWay::DeviceCode,
+            (false, true) => SignInWay::Browser,
+            (false, false) => SignInWay::BrowserElseDeviceCode,
+        };
+        let prompt = Arc::new(TerminalPrompt { open_nothing: self.no_browser });
+        delegated.on_port(self.port).sign_in(way, prompt).await
+    }
+}
+
 pub(crate) fn sign_in(args: &SignInArgs, json: bool) -> Result<u8, Failure> {
     let config = super::config()?;
-    let delegated = Delegated::from_config(&config, &Egress::from_config(&config)?)?.on_port(args.port);
-    let way = match (args.device_code, args.no_browser) {
-        (true, _) => SignInWay::DeviceCode,
-        (false, true) => SignInWay::Browser,
-        (false, false) => SignInWay::BrowserElseDeviceCode,
-    };
-    let prompt = Arc::new(TerminalPrompt { open_nothing: args.no_browser });
-    let token = super::runtime()?.block_on(delegated.sign_in(way, prompt))?;
+    let delegated = Delegated::from_config(&config, &Egress::from_config(&config)?)?;
+    let token = super::runtime()?.block_on(args.ask(delegated))?;
     let (person, tenant) = (token.human().object_id(), token.human().tenant());
     if json {
         terminal::json(

@@ -14,6 +14,9 @@ use crate::stand_in::directory::Kind;
 use crate::stand_in::http::Request;
 use crate::stand_in::{Cloud, World};
 
+/// "Microsoft Graph Command Line Tools".
+const GRAPH_COMMAND_LINE_TOOLS: &str = "14d82eec-204b-4c2f-b7e8-296a70dab67e";
+
 /// An authorization code that waits to be redeemed.
 #[derive(Debug)]
 pub(crate) struct Code {
@@ -28,6 +31,7 @@ pub(crate) struct Code {
 pub(crate) struct Device {
     client: String,
     pending: u32,
+    scope: String,
 }
 
 /// What a refresh token stands for.
@@ -103,11 +107,12 @@ pub(crate) fn redeem_code(cloud: &Cloud, form: &Form) -> Result<Value, EntraErro
 /// Starts a device code sign-in.
 pub(crate) fn start_device(cloud: &Cloud, form: &Form) -> Result<Value, EntraError> {
     let client = public_client(cloud, form.need("client_id")?)?;
-    Scope::parse(form.need("scope")?)?;
+    let scope = form.need("scope")?.to_owned();
+    Scope::parse(&scope)?;
     let code = Uuid::new_v4().simple().to_string();
     let mut world = cloud.world();
     let pending = world.behaviour.device_polls_pending;
-    world.sts.devices.insert(code.clone(), Device { client, pending });
+    world.sts.devices.insert(code.clone(), Device { client, pending, scope });
     Ok(json!({
         "device_code": code, "user_code": code[..8].to_uppercase(), "expires_in": 900, "interval": 1,
         "verification_uri": format!("{}/device", cloud.info.authority_base),
@@ -129,9 +134,9 @@ pub(crate) fn poll_device(cloud: &Cloud, form: &Form) -> Result<Value, EntraErro
         let text = "OAuth 2.0 device flow error. Authorization is pending. Continue polling.";
         return Err(EntraError::new(400, "authorization_pending", 70_016, text));
     }
-    world.sts.devices.remove(code);
-    // The device poll names no scope; what was asked for at the start is Graph's User.Read here.
-    let scope = form.get("scope").unwrap_or("User.Read openid profile offline_access").to_owned();
+    // A poll names no scope: what was asked for at the start counts.
+    let asked = world.sts.devices.remove(code).map(|device| device.scope).unwrap_or_default();
+    let scope = form.get("scope").map_or(asked, str::to_owned);
     human_tokens(cloud, &mut world, form, &client, &scope, None)
 }
 
@@ -230,6 +235,10 @@ fn user_tokens(
 
 /// The client of this id, if it is a public one.
 fn public_client(cloud: &Cloud, client_id: &str) -> Result<String, EntraError> {
+    // Microsoft's own client is no app of this tenant's.
+    if client_id == GRAPH_COMMAND_LINE_TOOLS {
+        return Ok(client_id.to_owned());
+    }
     let world = cloud.world();
     match world.directory.by_app_id(Kind::Application, client_id) {
         Some(app) if app.body.get("isFallbackPublicClient") == Some(&Value::Bool(true)) => {

@@ -68,7 +68,9 @@ fn create(context: &mut Context<'_>) -> Outcome {
     if let Some(keys) = context.body.get("keyCredentials").cloned() {
         body["keyCredentials"] = merged_keys(context, &[], &keys)?;
     }
-    for member in ["description", "tags", "isFallbackPublicClient", "identifierUris"] {
+    for member in
+        ["description", "tags", "isFallbackPublicClient", "identifierUris", "requiredResourceAccess"]
+    {
         if let Some(value) = context.body.get(member) {
             body[member] = value.clone();
         }
