@@ -501,7 +501,7 @@ async fn act(what: &str) -> Result<Value, Box<dyn Diagnose>> {
             let signer = Arc::new(KeystoreSigner::from_config(&config).map_err(boxed)?);
             let tokens = TokenExchange::from_config(&config, signer, &egress).map_err(boxed)?;
             let preflight = Preflight::new(&config, tokens, &egress);
-            let upn = preflight.signed_in_upn().await.map_err(boxed)?;
+            let upn = preflight.signed_in().await.map_err(boxed)?.upn;
             let ours =
                 preflight.certificate(config.blueprint_cert_thumbprint().unwrap()).await.map_err(boxed)?;
             let other =

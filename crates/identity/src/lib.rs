@@ -33,7 +33,7 @@ pub use entrabot_keystore::{Diagnose, ErrorClass};
 pub use federated::{FederatedError, KeyVaultError};
 pub use gate::{Action, ActionGate, Admitted, GateError};
 #[cfg(feature = "tokens")]
-pub use graph::{CertificateStatus, GraphError, Preflight, Sponsor, Sponsors, SponsorsError};
+pub use graph::{CertificateStatus, GraphError, Preflight, SignedIn, Sponsor, Sponsors, SponsorsError};
 pub use ids::{AgentId, AgentUserId, BlueprintAppId, ClientId, InvalidId, ObjectId, TenantId};
 #[cfg(feature = "otlp")]
 pub use otlp::{OtlpError, OtlpSender, Taken};
@@ -53,6 +53,6 @@ pub use session::{
 #[cfg(feature = "tokens")]
 pub use tokens::{
     AccessToken, AgentIdentity, ClaimsChallenge, Egress, Hop, HopReport, HopSuccess, KeystoreSigner,
-    Resource, ShownClaim, SignerSource, TlsFault, TokenError, TokenExchange, TokenExchangeError, TokenFuture,
-    TokenResponse, TokenSource, fmi_subject, parse_token_response,
+    ReachError, Reached, Resource, ShownClaim, SignerSource, TlsFault, TokenError, TokenExchange,
+    TokenExchangeError, TokenFuture, TokenResponse, TokenSource, fmi_subject, parse_token_response, reach,
 };

@@ -23,8 +23,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Serve MCP, over stdin and stdout unless --http is given
     Serve(commands::serve::ServeArgs),
-    /// Check every precondition, each with its remedy
-    Doctor,
+    /// Check everything that can be wrong, each with its remedy
+    Doctor(commands::doctor::DoctorArgs),
     /// Sign in and say who acts
     Whoami,
     /// Sign a person in, for ENTRABOT_MODE=delegated
@@ -187,7 +187,7 @@ impl Cli {
         let Some(command) = self.command else { return commands::next::run(json) };
         match command {
             Command::Serve(args) => commands::serve::run(&args),
-            Command::Doctor => commands::doctor::run(json),
+            Command::Doctor(args) => commands::doctor::run(&args, json),
             Command::Whoami => commands::whoami::whoami(json),
             Command::SignIn(args) => commands::sign_in::sign_in(&args, json),
             Command::SignOut => commands::sign_in::sign_out(json),

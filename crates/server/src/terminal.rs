@@ -48,6 +48,86 @@ pub(crate) fn failure(failure: &Failure, as_json: bool) {
     }
 }
 
+/// What a piece of text means, for those who see colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ink {
+    Bold,
+    Dim,
+    Red,
+    Green,
+    Yellow,
+    Cyan,
+}
+
+/// Whether a stream gets colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    Plain,
+    Coloured,
+}
+
+impl Style {
+    /// Colours on a terminal that has some, unless `NO_COLOR` says not to (no-color.org).
+    pub(crate) fn of_stdout() -> Self {
+        if is_stdout_a_terminal() && wants_decoration() { Self::Coloured } else { Self::Plain }
+    }
+
+    pub(crate) fn paint(self, ink: Ink, text: &str) -> String {
+        let code = match ink {
+            Ink::Bold => 1,
+            Ink::Dim => 2,
+            Ink::Red => 31,
+            Ink::Green => 32,
+            Ink::Yellow => 33,
+            Ink::Cyan => 36,
+        };
+        match self {
+            Self::Plain => text.to_owned(),
+            Self::Coloured => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+        }
+    }
+}
+
+/// Neither `NO_COLOR` nor a terminal that can do nothing.
+fn wants_decoration() -> bool {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    set("NO_COLOR").is_none() && set("TERM").is_some_and(|term| term != "dumb")
+}
+
+/// How many columns stdout has, where it is a terminal.
+pub(crate) fn width() -> Option<usize> {
+    #[cfg(unix)]
+    {
+        let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+        Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+    }
+    #[cfg(not(unix))]
+    None
+}
+
+/// The text in lines that fit into `width` columns, all but the first indented.
+pub(crate) fn wrapped(text: &str, indent: usize, width: Option<usize>) -> String {
+    // In less room than that, nothing is won.
+    let Some(room) = width.map(|width| width.saturating_sub(indent)).filter(|room| *room >= 24) else {
+        return text.to_owned();
+    };
+    let mut lines = String::new();
+    let mut column = 0;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > room {
+            lines.push_str(&format!("\n{:indent$}", ""));
+            column = 0;
+        } else if column > 0 {
+            lines.push(' ');
+            column += 1;
+        }
+        lines.push_str(word);
+        column += length;
+    }
+    lines
+}
+
 /// Whether stdout is a terminal.
 pub(crate) fn is_stdout_a_terminal() -> bool {
     io::stdout().is_terminal()

@@ -228,6 +228,8 @@ pub struct Behaviour {
     pub tools_page_size: usize,
     /// Appended to each tool's description, to change its definition.
     pub tool_description_suffix: String,
+    /// Its clock is so many seconds ahead of ours, as its `Date` tells.
+    pub clock_ahead_s: i64,
     /// Polls that a device code answers with `authorization_pending` first.
     pub device_polls_pending: u32,
 }
@@ -260,6 +262,7 @@ impl Default for Behaviour {
             documented_tool_names: false,
             tools_page_size: 0,
             tool_description_suffix: String::new(),
+            clock_ahead_s: 0,
             device_polls_pending: 1,
         }
     }

@@ -177,10 +177,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 if answer.status != 204 {
                     head.push_str(&format!("Content-Length: {}\r\n", body.len()));
                 }
-                head.push_str(&format!(
-                    "Date: {}\r\n",
-                    chrono::Utc::now().format("%a, %d %b %Y %H:%M:%S GMT")
-                ));
+                if !head.contains("\r\nDate: ") {
+                    head.push_str(&format!("Date: {}\r\n", date(0)));
+                }
                 if close {
                     head.push_str("Connection: close\r\n");
                 }
@@ -288,6 +287,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn fill(&mut self) -> io::Result<usize> {
         self.stream.read_buf(&mut self.buffer).await
     }
+}
+
+/// The `Date` of a server whose clock is so many seconds ahead.
+pub(crate) fn date(ahead: i64) -> String {
+    let now = chrono::Utc::now() + chrono::Duration::seconds(ahead);
+    now.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
 fn parse_head(bytes: &[u8]) -> io::Result<Option<(Request, usize)>> {

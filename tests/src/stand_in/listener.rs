@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::http::{Answer, Connection, Request};
+use super::http::{Answer, Connection, Request, date};
 use super::record::Arrival;
 use super::{Addresses, Cloud, FirstByte, Options, Role, control, entra, faults, fixture, graph, work_iq};
 
@@ -119,5 +119,8 @@ fn answer(cloud: &Cloud, arrival: Arrival, request: &Request) -> Answer {
         None => honest(),
     };
     cloud.records.add(arrival, request, answer.status, effect.map(|effect| effect.name()));
-    answer
+    match cloud.world().behaviour.clock_ahead_s {
+        0 => answer,
+        ahead => answer.with("Date", date(ahead)),
+    }
 }

@@ -95,6 +95,19 @@ impl BaseUrl {
     pub fn is_microsoft(&self) -> bool {
         self.has_usual_port() && cloud::is_microsoft(self.host())
     }
+    /// Whether the host is `localhost` or a loopback address.
+    #[must_use]
+    pub fn is_this_machine(&self) -> bool {
+        self.host() == "localhost"
+            || self.host() == "[::1]"
+            || self.host().parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+    }
+    /// `host:port`, to connect to.
+    #[cfg(feature = "tokens")]
+    pub(crate) fn host_and_port(&self) -> String {
+        let authority = &self.text[SCHEME.len()..self.origin_end];
+        if self.host_end == self.origin_end { format!("{authority}:443") } else { authority.to_owned() }
+    }
     /// The same with a plain path after it.
     pub(super) fn with_path(&self, path: &'static str) -> Self {
         Self { text: format!("{}{path}", self.text), ..self.clone() }

@@ -214,6 +214,11 @@ impl Config {
     pub fn a365_base(&self) -> &str {
         self.a365.as_str()
     }
+    /// The same as a base.
+    #[must_use]
+    pub fn a365(&self) -> &BaseUrl {
+        &self.a365
+    }
     /// Whether the operator set `ENTRABOT_A365_BASE` (then its origin joins the egress allowlist).
     #[must_use]
     pub fn a365_base_is_custom(&self) -> bool {

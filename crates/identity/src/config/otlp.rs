@@ -94,7 +94,7 @@ impl OtlpEndpoint {
         if authority.ends_with(":443") {
             return Err(ConfigError::malformed(setting, "http at the port of https"));
         }
-        if !is_this_machine(url.host()) {
+        if !url.is_this_machine() {
             return Err(ConfigError::malformed(setting, "http to another machine; use https"));
         }
         Ok(Self { url, plain: true })
@@ -376,12 +376,6 @@ fn decoded(text: &str) -> Option<String> {
         }
     }
     String::from_utf8(bytes).ok()
-}
-
-fn is_this_machine(host: &str) -> bool {
-    host == "localhost"
-        || host == "[::1]"
-        || host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use crate::{AccessToken, BaseUrl, Resource};
 pub use error::GraphError;
 #[cfg(feature = "provisioning")]
 pub(crate) use operation::Operation;
-pub use preflight::{CertificateStatus, Preflight};
+pub use preflight::{CertificateStatus, Preflight, SignedIn};
 #[cfg(feature = "provisioning")]
 pub(crate) use sponsors::sponsors_of;
 pub use sponsors::{Sponsor, Sponsors, SponsorsError};

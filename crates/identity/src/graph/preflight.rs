@@ -25,6 +25,16 @@ impl fmt::Debug for Preflight {
     }
 }
 
+/// The user who is signed in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SignedIn {
+    /// To be compared with the configured one. Untrusted text.
+    pub upn: Option<String>,
+    /// How many licences they hold; `None` when the directory does not tell.
+    pub licences: Option<usize>,
+}
+
 /// The certificate in use, as the blueprint holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -46,22 +56,25 @@ impl Preflight {
         Self { graph, tokens }
     }
 
-    /// The UPN of the user who is signed in, to be compared with the configured one. Untrusted text.
+    /// The user who is signed in, as the directory knows them.
     ///
     /// # Errors
     /// See [`SponsorsError`]: no token, or Graph refused.
-    pub async fn signed_in_upn(&self) -> Result<Option<String>, SponsorsError> {
+    pub async fn signed_in(&self) -> Result<SignedIn, SponsorsError> {
         let token = self.tokens.token(self.graph.resource()).await?;
-        let me =
-            self.graph.get("read who is signed in", &token, "/v1.0/me?$select=userPrincipalName").await?;
-        Ok(text(&me, "userPrincipalName").map(str::to_owned))
+        let path = "/v1.0/me?$select=userPrincipalName,assignedLicenses";
+        let me = self.graph.get("read who is signed in", &token, path).await?;
+        Ok(SignedIn {
+            upn: text(&me, "userPrincipalName").map(str::to_owned),
+            licences: me.get("assignedLicenses").and_then(Value::as_array).map(Vec::len),
+        })
     }
 
     /// Whether the blueprint holds the certificate of this thumbprint. Asked with the agent's app-only token, which needs
     /// the app role that provisioning assigns.
     ///
     /// # Errors
-    /// As [`Preflight::signed_in_upn`].
+    /// As [`Preflight::signed_in`].
     pub async fn certificate(
         &self,
         thumbprint: &CertificateThumbprint,

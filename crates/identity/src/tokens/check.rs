@@ -8,6 +8,7 @@ use super::claims::{self, ShownClaim, fmi_subject};
 use super::post::Seen;
 use super::{
     Budget, ClaimsChallenge, Hop, Resource, TokenError, TokenExchange, TokenExchangeError, TokenResponse,
+    TokenSource,
 };
 
 /// What one hop came to. Never a token.
@@ -43,7 +44,24 @@ pub struct HopSuccess {
 impl TokenExchange {
     /// Runs the three hops anew, past the cache, and reports each; ends at the first that fails.
     pub async fn check(&self, resource: &Resource) -> Vec<HopReport> {
-        let budget = Budget::start();
+        self.check_in(resource, Budget::start()).await
+    }
+
+    /// The same in less time; the hop that it ran out at says so.
+    pub async fn check_within(&self, resource: &Resource, longest: Duration) -> Vec<HopReport> {
+        self.check_in(resource, Budget::within(longest)).await
+    }
+
+    /// What a token for `resource` says of itself, to be shown; empty for an opaque one.
+    ///
+    /// # Errors
+    /// As [`TokenSource::token`].
+    pub async fn shown_claims(&self, resource: &Resource) -> Result<Vec<ShownClaim>, TokenError> {
+        let token = self.token(resource).await?;
+        Ok(token.expose_for(resource).map(claims::shown).unwrap_or_default())
+    }
+
+    async fn check_in(&self, resource: &Resource, budget: Budget) -> Vec<HopReport> {
         let mut reports = Vec::new();
         let started = Instant::now();
         let assertion = match self.new_assertion(budget).await {
@@ -146,7 +164,8 @@ impl TokenExchange {
     }
 }
 
-fn skew(server: SystemTime) -> i64 {
+/// The server's clock minus ours, in seconds.
+pub(super) fn skew(server: SystemTime) -> i64 {
     let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
     match server.duration_since(SystemTime::now()) {
         Ok(ahead) => seconds(ahead),

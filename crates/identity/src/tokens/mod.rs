@@ -10,6 +10,7 @@ mod exchange;
 pub(crate) mod http;
 mod kept;
 mod post;
+mod reach;
 mod resource;
 mod response;
 pub(crate) mod resting;
@@ -39,6 +40,7 @@ pub use exchange::{AgentIdentity, TokenExchange};
 #[cfg(feature = "federated")]
 pub(crate) use kept::Bound;
 pub(crate) use post::{Budget, TokenEndpoint};
+pub use reach::{ReachError, Reached, reach};
 pub use resource::{ClaimsChallenge, Resource};
 #[cfg(any(feature = "delegated", feature = "federated"))]
 pub(crate) use response::is_code;

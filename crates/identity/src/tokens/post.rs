@@ -28,7 +28,11 @@ pub(crate) struct Budget {
 
 impl Budget {
     pub(crate) fn start() -> Self {
-        Self { deadline: Instant::now() + BUDGET, id: uuid::Uuid::new_v4() }
+        Self::within(BUDGET)
+    }
+    /// At most the usual one.
+    pub(crate) fn within(longest: Duration) -> Self {
+        Self { deadline: Instant::now() + longest.min(BUDGET), id: uuid::Uuid::new_v4() }
     }
     pub(crate) fn deadline(self) -> Instant {
         self.deadline

@@ -68,6 +68,15 @@ pub(super) fn hop_as_json(report: &HopReport) -> Value {
     Value::Object(hop)
 }
 
+/// How the clock here stands to that of `server`, whose clock minus ours is `skew` seconds.
+pub(super) fn clock_in_words(skew: i64, server: &str) -> String {
+    match skew {
+        -1..=1 => format!("in step with that of {server}"),
+        2.. => format!("{skew} s behind that of {server}"),
+        _ => format!("{} s ahead of that of {server}", skew.unsigned_abs()),
+    }
+}
+
 fn hop_as_text(report: &HopReport) -> Result<(), Failure> {
     let status = report.status.map_or_else(|| "no answer".to_owned(), |status| format!("HTTP {status}"));
     let end = match &report.outcome {
@@ -92,7 +101,7 @@ fn hop_as_text(report: &HopReport) -> Result<(), Failure> {
         }
     }
     if let Some(skew) = report.clock_skew_seconds.filter(|skew| skew.abs() > 60) {
-        terminal::line(&format!("  the clock here is {skew} s behind the server's"))?;
+        terminal::line(&format!("  the clock here is {}", clock_in_words(skew, &cleaned(&report.host))))?;
     }
     Ok(())
 }

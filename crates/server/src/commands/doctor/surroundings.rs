@@ -1,11 +1,14 @@
-//! What the doctor can say without a network: the log's state, room on the disk, and who else runs here.
+//! The log's state, room on the disk, who else runs here, and who hears of it.
 
 use std::path::Path;
 
 use entrabot_audit::{VerifyOptions, verify_with};
-use entrabot_identity::Config;
+use entrabot_identity::{Config, OtlpProtocol, OtlpSender, OtlpSignal};
 
-use super::{Check, Status};
+use super::check::{Check, Status};
+use super::network::{Network, briefly};
+use crate::compose::Parts;
+use crate::failure::Failure;
 use crate::singleton;
 
 /// A log up to this size is verified whole: that takes well under a second.
@@ -70,15 +73,22 @@ pub(super) fn disk_space(config: &Config) -> Check {
         return Check::skip(NAME, "there is no directory to look at", "see audit directory");
     };
     match room(dir) {
-        Err(error) => Check::new(NAME, Status::Warn, format!("cannot be told: {error}"), None),
+        Err(error) => Check::new(NAME, Status::Warn, format!("cannot be told: {error}"), Some(HINT)),
         Ok(bytes) => {
-            let detail = format!("{} MiB for {}", bytes >> 20, config.audit_dir().display());
+            let detail = format!("{} for {}", free(bytes), config.audit_dir().display());
             match bytes {
                 ..LITTLE_ROOM => Check::new(NAME, Status::Fail, detail, Some(HINT)),
                 LITTLE_ROOM..SOME_ROOM => Check::new(NAME, Status::Warn, detail, Some(HINT)),
                 _ => Check::pass(NAME, detail),
             }
         }
+    }
+}
+
+fn free(bytes: u64) -> String {
+    match bytes >> 20 {
+        mebibytes @ ..10_240 => format!("{mebibytes} MiB free"),
+        mebibytes => format!("{} GiB free", mebibytes >> 10),
     }
 }
 
@@ -98,8 +108,43 @@ fn room(_: &Path) -> std::io::Result<u64> {
 pub(super) fn instances(config: &Config) -> Check {
     const NAME: &str = "other instances";
     match singleton::original_runs(config.data_dir()) {
-        Ok(None) => Check::pass(NAME, "no Python original runs on this data directory"),
         Ok(Some(failure)) => Check::failed(NAME, &failure),
-        Err(error) => Check::new(NAME, Status::Warn, format!("cannot be told: {error}"), None),
+        Err(error) => {
+            let detail = format!("cannot be told: {error}");
+            Check::new(NAME, Status::Warn, detail, Some("make ENTRABOT_DATA_DIR a directory of this user"))
+        }
+        Ok(None) => match singleton::servers(config.data_dir()).as_slice() {
+            [] => Check::pass(NAME, "none runs on this data directory"),
+            servers => {
+                let pids: Vec<_> = servers.iter().map(ToString::to_string).collect();
+                let noun = if servers.len() == 1 { "server" } else { "servers" };
+                let detail =
+                    format!("{} {noun} of ours (pid {}), which is fine", servers.len(), pids.join(", "));
+                Check::pass(NAME, detail)
+            }
+        },
+    }
+}
+
+/// Whether the collector takes what is sent, with an empty request. The agent works without it.
+pub(super) fn telemetry(parts: &Parts, network: Option<&Network>) -> Check {
+    const NAME: &str = "telemetry";
+    let otlp = match parts.config().otlp() {
+        Ok(otlp) => otlp,
+        Err(error) => return Check::doubtful(NAME, &Failure::of(error)),
+    };
+    let Some(target) = otlp.target(OtlpSignal::Traces).or(otlp.target(OtlpSignal::Metrics)) else {
+        let hint = "set OTEL_EXPORTER_OTLP_ENDPOINT for traces and metrics";
+        return Check::skip(NAME, "off: no OpenTelemetry collector is named", hint);
+    };
+    let host = target.endpoint().host();
+    let Some(network) = network else {
+        return Check::skip(NAME, &format!("the collector at {host} was not asked"), "see network");
+    };
+    let sender = OtlpSender::new(target, parts.egress());
+    let nothing = if target.protocol() == OtlpProtocol::HttpJson { b"{}".to_vec() } else { Vec::new() };
+    match network.run(briefly("the collector", async { Ok(sender.send(nothing).await?) })) {
+        Ok(_) => Check::pass(NAME, format!("the collector at {host} takes it")),
+        Err(failure) => Check::doubtful(NAME, &failure),
     }
 }
