@@ -18,7 +18,7 @@ pub(crate) struct Options {
 enum Subject {
     /// Get, set, delete and guard, beside Python's keyring
     Keystore,
-    /// Appends and verification, beside the bare limit and the Python original's append
+    /// Appends, verification and queries, beside the bare limit and the Python original's append
     Audit,
     /// Cold and warm agent tokens, beside PyPI's msal
     Identity,
@@ -33,11 +33,14 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     setup::ensure_peers(false)?;
     match options.subject {
         Subject::Keystore => run_on_a_keyring(example("entrabot-keystore", "bench_keystore")),
-        Subject::Audit => run_on_a_keyring(example("entrabot-audit", "bench_audit")),
+        Subject::Audit => {
+            build_the_binary()?;
+            run_on_a_keyring(example("entrabot-audit", "bench_audit"))
+        }
         Subject::Identity => build::run(&mut example("entrabot-tests", "bench_identity")),
         Subject::A365 => build::run(&mut example("entrabot-tests", "bench_a365")),
         Subject::Server => {
-            build::run_cargo(["build", "--release", "--package", "entrabot-server", "--bin", "entrabot"])?;
+            build_the_binary()?;
             build::run_cargo([
                 "build",
                 "--release",
@@ -49,6 +52,10 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             build::run(&mut example("entrabot-tests", "bench_server"))
         }
     }
+}
+
+fn build_the_binary() -> Result<(), Failure> {
+    build::run_cargo(["build", "--release", "--package", "entrabot-server", "--bin", "entrabot"])
 }
 
 fn example(package: &str, name: &str) -> Command {

@@ -227,6 +227,11 @@ impl DiskFolder {
     }
 }
 
+#[allow(clippy::useless_conversion, reason = "the field types differ between systems")]
+fn changed(stat: &rustix::fs::Stat) -> i128 {
+    i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec)
+}
+
 impl Folder for DiskFolder {
     fn path(&self) -> &Path {
         &self.path
@@ -248,9 +253,7 @@ impl Folder for DiskFolder {
     }
 
     fn changed(&self) -> io::Result<i128> {
-        let stat = fstat(&self.descriptor)?;
-        #[allow(clippy::useless_conversion, reason = "the field types differ between systems")]
-        Ok(i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec))
+        Ok(changed(&fstat(&self.descriptor)?))
     }
 
     fn stat(&self, name: &str) -> io::Result<Option<Stat>> {
@@ -390,6 +393,10 @@ impl LogFile for DiskFile {
 
     fn stat(&self) -> io::Result<Stat> {
         Ok(look_at(&self.file)?)
+    }
+
+    fn changed(&self) -> io::Result<i128> {
+        Ok(changed(&fstat(&self.file)?))
     }
 
     fn tighten(&self) -> io::Result<()> {

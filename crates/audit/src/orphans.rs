@@ -6,7 +6,8 @@ use std::ops::ControlFlow;
 use uuid::Uuid;
 
 use crate::line::{Body, Metadata};
-use crate::read::{Query, Seen, query};
+use crate::query::Query;
+use crate::read::{Seen, query};
 use crate::{AuditError, AuditLog, CallId, StoredEvent, owners};
 
 impl AuditLog {

@@ -6,126 +6,12 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::reader::{Snapshot, Walked, open_folder, walk};
+use crate::index::Index;
+use crate::query::Query;
+use crate::reader::{DayFile, Snapshot, Walked, open_folder, walk};
 use crate::storage::Folder;
-use crate::time::{Day, Timestamp};
+use crate::time::Day;
 use crate::{AuditError, StoredEvent};
-
-/// What to look for. Everything that is set must hold.
-#[derive(Clone, Debug, Default)]
-pub struct Query {
-    since: Option<Timestamp>,
-    until: Option<Timestamp>,
-    action: Option<String>,
-    outcome: Option<String>,
-    agent: Option<String>,
-    call: Option<String>,
-    event: Option<String>,
-    source: Option<String>,
-}
-
-impl Query {
-    /// Every event.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-    /// At or after this time.
-    #[must_use]
-    pub fn since(mut self, time: Timestamp) -> Self {
-        self.since = Some(time);
-        self
-    }
-    /// Before this time.
-    #[must_use]
-    pub fn until(mut self, time: Timestamp) -> Self {
-        self.until = Some(time);
-        self
-    }
-    /// This action; with `*` at the end, any action that begins so.
-    #[must_use]
-    pub fn action(mut self, action: &str) -> Self {
-        self.action = Some(action.to_owned());
-        self
-    }
-    /// This outcome.
-    #[must_use]
-    pub fn outcome(mut self, outcome: &str) -> Self {
-        self.outcome = Some(outcome.to_owned());
-        self
-    }
-    /// Acted by this one.
-    #[must_use]
-    pub fn agent(mut self, agent: &str) -> Self {
-        self.agent = Some(agent.to_owned());
-        self
-    }
-    /// The lines of this call.
-    #[must_use]
-    pub fn call_id(mut self, call: &str) -> Self {
-        self.call = Some(call.to_ascii_lowercase());
-        self
-    }
-    /// This line.
-    #[must_use]
-    pub fn event_id(mut self, event: &str) -> Self {
-        self.event = Some(event.to_ascii_lowercase());
-        self
-    }
-    /// Written by this part of the product: `transport`, `tool`, `cli`, `provisioning`, `system`.
-    #[must_use]
-    pub fn source(mut self, source: &str) -> Self {
-        self.source = Some(source.to_owned());
-        self
-    }
-
-    /// What is set, for a person.
-    #[cfg(feature = "report")]
-    pub(crate) fn terms(&self) -> Vec<(&'static str, String)> {
-        [
-            ("time from", self.since.map(|time| time.to_string())),
-            ("time before", self.until.map(|time| time.to_string())),
-            ("action", self.action.clone()),
-            ("outcome", self.outcome.clone()),
-            ("agent", self.agent.clone()),
-            ("call", self.call.clone()),
-            ("event", self.event.clone()),
-            ("source", self.source.clone()),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-        .collect()
-    }
-
-    fn may_hold(&self, day: Day) -> bool {
-        // A day's file may hold lines whose clock had stepped back, never ones of a later day.
-        self.since.is_none_or(|since| since.day() <= day)
-    }
-
-    /// Whether the event is wanted.
-    #[must_use]
-    pub fn matches(&self, event: &StoredEvent) -> bool {
-        let equal =
-            |wanted: &Option<String>, is: Option<&str>| wanted.as_deref().is_none_or(|text| is == Some(text));
-        let action = self.action.as_deref().is_none_or(|wanted| match wanted.strip_suffix('*') {
-            Some(prefix) => event.action().starts_with(prefix),
-            None => event.action() == wanted,
-        });
-        let time = match (self.since, self.until) {
-            (None, None) => true,
-            (since, until) => event.time().is_some_and(|time| {
-                since.is_none_or(|since| time >= since) && until.is_none_or(|until| time < until)
-            }),
-        };
-        action
-            && time
-            && equal(&self.outcome, Some(event.outcome()))
-            && equal(&self.agent, Some(event.agent_id()))
-            && equal(&self.call, event.call_id())
-            && equal(&self.event, Some(event.event_id()))
-            && equal(&self.source, event.source())
-    }
-}
 
 /// A line that could not be read as an event; the reader went on behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,7 +35,8 @@ pub enum Seen {
     Skipped(SkippedLine),
 }
 
-enum Ended {
+/// Why a query ended before the end of the log.
+pub(crate) enum Ended {
     Io(io::Error),
     Enough,
 }
@@ -165,40 +52,40 @@ impl From<io::Error> for Ended {
 /// # Errors
 /// The directory cannot be read.
 pub fn query(dir: &Path, query: &Query, each: impl FnMut(Seen) -> ControlFlow<()>) -> Result<(), AuditError> {
-    query_folder(open_folder(dir)?, query, each)
+    query_folder(open_folder(dir)?, query, None, each)
+}
+
+/// [`query`] by way of an index in the data directory, which is made and kept up on the way where the log is large
+/// enough. The index only says which lines need not be read; every event that is handed out was read from the log and
+/// compared. Without a data directory, or one that can be written to, the log is read as [`query`] does.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn query_indexed(
+    dir: &Path,
+    data_dir: &Path,
+    query: &Query,
+    each: impl FnMut(Seen) -> ControlFlow<()>,
+) -> Result<(), AuditError> {
+    query_folder(open_folder(dir)?, query, Some(data_dir), each)
 }
 
 pub(crate) fn query_folder(
     folder: Arc<dyn Folder>,
     query: &Query,
+    data_dir: Option<&Path>,
     mut each: impl FnMut(Seen) -> ControlFlow<()>,
 ) -> Result<(), AuditError> {
     let (snapshot, _none) = Snapshot::take(folder)?;
-    for file in snapshot.files.iter().filter(|file| query.may_hold(file.day)) {
-        let mut line = 0;
-        let walked = walk::<Ended>(&*file.file, 0, file.size, |_offset, bytes| {
-            for text in lines_of(&bytes) {
-                line += 1;
-                let seen = match StoredEvent::from_line(text) {
-                    Ok(event) if query.matches(&event) => Seen::Event(Box::new(event)),
-                    Ok(_) => continue,
-                    Err(reason) => Seen::Skipped(SkippedLine { file: file.name.clone(), line, reason }),
-                };
-                if each(seen).is_break() {
-                    return Err(Ended::Enough);
-                }
-            }
-            Ok(bytes)
-        });
-        match walked {
-            Ok(Walked::Whole { .. }) => {}
-            Ok(Walked::TooLong) => {
-                let reason = "a line longer than any writer writes; the rest of the file is passed over";
-                let skipped = SkippedLine { file: file.name.clone(), line: line + 1, reason };
-                if each(Seen::Skipped(skipped)).is_break() {
-                    return Ok(());
-                }
-            }
+    let index = data_dir.and_then(|data| Index::open(data, &snapshot));
+    for (position, file) in snapshot.files.iter().enumerate().filter(|(_, file)| query.may_hold(file.day)) {
+        let mut look = Look { query, file, line: 0, each: &mut each };
+        let looked = match &index {
+            Some(index) => index.look(&mut look, position + 1 == snapshot.files.len()),
+            None => look.at_rest(0, &mut ()),
+        };
+        match looked {
+            Ok(()) => {}
             Err(Ended::Enough) => return Ok(()),
             Err(Ended::Io(error)) => {
                 return Err(AuditError::storage("read", snapshot.folder.file_path(&file.name), &error));
@@ -206,6 +93,74 @@ pub(crate) fn query_folder(
         }
     }
     Ok(())
+}
+
+/// Whoever wants to know what a query reads.
+pub(crate) trait Remember {
+    /// A line's length, and what it says; no event when it is none.
+    fn line(&mut self, length: usize, event: Option<&StoredEvent>);
+    /// The lines since the last piece, and where they begin.
+    fn piece(&mut self, from: u64, bytes: &[u8]);
+}
+
+impl Remember for () {
+    fn line(&mut self, _length: usize, _event: Option<&StoredEvent>) {}
+    fn piece(&mut self, _from: u64, _bytes: &[u8]) {}
+}
+
+/// A query's way through one file.
+pub(crate) struct Look<'a> {
+    pub(crate) query: &'a Query,
+    pub(crate) file: &'a DayFile,
+    /// How many lines are behind.
+    pub(crate) line: u64,
+    each: &'a mut dyn FnMut(Seen) -> ControlFlow<()>,
+}
+
+impl Look<'_> {
+    /// Looks at every line of the file from `from` on.
+    pub(crate) fn at_rest(&mut self, from: u64, remember: &mut impl Remember) -> Result<(), Ended> {
+        let file = self.file;
+        let walked = walk::<Ended>(&*file.file, from, file.size, |offset, bytes| {
+            self.at_piece(&bytes, remember)?;
+            remember.piece(offset, &bytes);
+            Ok(bytes)
+        })?;
+        match walked {
+            Walked::Whole { .. } => Ok(()),
+            Walked::TooLong => {
+                let reason = "a line longer than any writer writes; the rest of the file is passed over";
+                self.skip(self.line + 1, reason)
+            }
+        }
+    }
+
+    /// Looks at every line of a piece.
+    pub(crate) fn at_piece(&mut self, bytes: &[u8], remember: &mut impl Remember) -> Result<(), Ended> {
+        for text in lines_of(bytes) {
+            self.line += 1;
+            let read = StoredEvent::from_line(text);
+            remember.line(text.len(), read.as_ref().ok());
+            match read {
+                Ok(event) => self.at_event(event)?,
+                Err(reason) => self.skip(self.line, reason)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands the event out if it is wanted.
+    pub(crate) fn at_event(&mut self, event: StoredEvent) -> Result<(), Ended> {
+        if self.query.matches(&event) { self.tell(Seen::Event(Box::new(event))) } else { Ok(()) }
+    }
+
+    fn skip(&mut self, line: u64, reason: &'static str) -> Result<(), Ended> {
+        self.tell(Seen::Skipped(SkippedLine { file: self.file.name.clone(), line, reason }))
+    }
+
+    fn tell(&mut self, seen: Seen) -> Result<(), Ended> {
+        if (self.each)(seen).is_break() { Err(Ended::Enough) } else { Ok(()) }
+    }
 }
 
 /// The last `count` events, oldest first. Writes nothing.
@@ -280,7 +235,7 @@ fn lines_of(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// The last events of a file, oldest first, and where its last whole line ends.
-fn last_lines(file: &crate::reader::DayFile, count: usize) -> io::Result<(Vec<StoredEvent>, u64)> {
+fn last_lines(file: &DayFile, count: usize) -> io::Result<(Vec<StoredEvent>, u64)> {
     let mut window = 64 * 1024;
     loop {
         let from = file.size.saturating_sub(window);

@@ -14,8 +14,8 @@ use crate::time::Day;
 
 /// How long a reader waits for the writers to pause.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How much is read at once.
-pub(crate) const PIECE: usize = 1024 * 1024;
+/// How much is read at once. Little in tests, so that small logs have many pieces.
+pub(crate) const PIECE: usize = if cfg!(test) { 16 * 1024 } else { 1024 * 1024 };
 /// No line of any writer is longer.
 const MAX_FOREIGN_LINE: usize = 4 * 1024 * 1024;
 

@@ -360,6 +360,9 @@ impl LogFile for SimFile {
     fn stat(&self) -> io::Result<Stat> {
         self.sim.act(|state| Ok(stat_of(state, self.number)))
     }
+    fn changed(&self) -> io::Result<i128> {
+        self.sim.act(|state| Ok(state.changes))
+    }
     fn tighten(&self) -> io::Result<()> {
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What kind of thing a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +70,8 @@ pub(crate) trait LogFile: Send + Sync + Debug {
     fn sync_data(&self) -> io::Result<()>;
     fn truncate(&self, size: u64) -> io::Result<()>;
     fn stat(&self) -> io::Result<Stat>;
+    /// Its time of change, as [`Folder::changed`]. Only for a reader: see [`Stat`].
+    fn changed(&self) -> io::Result<i128>;
     /// Takes every right from group and others.
     fn tighten(&self) -> io::Result<()>;
     /// Drops the clean cached pages from `offset` on, so that the next read is of the disk.
@@ -85,6 +88,15 @@ pub(crate) trait FolderLock: Send + Sync + Debug {
     fn unlock(&self) -> io::Result<()>;
     /// The process that holds it, where the system says so.
     fn holder(&self) -> Option<u32>;
+}
+
+/// What was changed this recently may change again without its time of change moving.
+const GRANULARITY: Duration = Duration::from_millis(20);
+
+/// Whether this time of change lies so far back that another change would move it.
+pub(crate) fn is_settled(changed: i128) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i128::try_from(now.saturating_sub(GRANULARITY).as_nanos()).is_ok_and(|settled| changed < settled)
 }
 
 /// Reads until `buffer` is full or the file ends.

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use entrabot_audit::{LogEntry, SigningPolicy, VerifyOptions, generate_signing_key, verify_with};
+use entrabot_identity::AttributionType;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -15,7 +16,7 @@ use crate::{entry, open, open_signing};
 pub(crate) fn measure(dir: &Path, events: usize) -> Value {
     let dir = dir.join("large");
     let log = open(&dir);
-    let entries: Vec<LogEntry> = vec![entry(); 4096];
+    let entries: Vec<LogEntry> = (0..4096).map(varied).collect();
     let mut left = events;
     while left > 0 {
         let count = left.min(entries.len());
@@ -68,7 +69,35 @@ pub(crate) fn measure(dir: &Path, events: usize) -> Value {
         "cold_checkpoint_s": cold_checkpoint.as_secs_f64(),
         "cold_checkpoint_cpu_s": cold_checkpoint_cpu.as_secs_f64(),
         "warm_checkpoint_ms": warm_checkpoint.as_secs_f64() * 1000.0,
+        "query": crate::queries::measure(&dir),
     })
+}
+
+/// Calls of a dozen tools; one in a hundred failed, one in a thousand mails, one in two thousand by nobody known.
+fn varied(number: usize) -> LogEntry {
+    const TOOLS: [&str; 12] = [
+        "GetDocumentContent",
+        "CreateDocument",
+        "AddComment",
+        "ReplyToComment",
+        "ListEvents",
+        "FindFile",
+        "SearchMessages",
+        "GetMessage",
+        "ListDrives",
+        "ListChildren",
+        "GetFile",
+        "ListChats",
+    ];
+    let (server, tool) = match number {
+        7 | 1_031 | 2_055 | 3_079 => ("mcp_MailTools", "SendMail"),
+        _ => ("mcp_WordServer", TOOLS[number % TOOLS.len()]),
+    };
+    let outcome = if number % 100 == 3 { "failure" } else { "success" };
+    let who = if number % 2_048 == 9 { AttributionType::None } else { AttributionType::Agent };
+    let metadata = json!({"server": server, "tool": tool});
+    let name = format!("a365.{server}.{tool}");
+    LogEntry::cli(&name, &name, outcome, who).with_metadata(metadata.as_object().unwrap().clone())
 }
 
 /// Reads the file, splits its lines and hashes each: what no verification can be faster than on one thread.

@@ -11,6 +11,7 @@
 mod appends;
 mod large;
 mod limits;
+mod queries;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

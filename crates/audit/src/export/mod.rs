@@ -16,7 +16,8 @@ use self::aat::AatTrail;
 pub use self::checkpoint::last_checkpoint;
 use self::otlp::OtlpLogs;
 use crate::event::work_iq;
-use crate::read::{Query, Seen, SkippedLine, query};
+use crate::query::Query;
+use crate::read::{Seen, SkippedLine, query};
 use crate::reader::open_folder;
 use crate::{AuditError, SigningPolicy, StoredEvent};
 

@@ -3,7 +3,6 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, json};
 
@@ -11,12 +10,10 @@ use super::{Failed, Head, Journal, MAX_WRITE, append_all};
 use crate::AuditError;
 use crate::chain::sha256;
 use crate::error::LogShrunk;
-use crate::storage::read_range;
+use crate::storage::{is_settled, read_range};
 use crate::tail::{self, Tail};
 use crate::time::Day;
 
-/// A directory changed this recently may change again without its time of change moving.
-const LISTING_GRANULARITY: Duration = Duration::from_millis(20);
 /// When others wrote more than this since our last look, the tail is read anew instead of all of it.
 const MAX_CATCH_UP: u64 = 16 * 1024 * 1024;
 
@@ -35,9 +32,7 @@ impl Journal {
         self.listed = None;
         self.check_head()?;
         self.follow_newer_days()?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let settled = i128::try_from(now.saturating_sub(LISTING_GRANULARITY).as_nanos()).unwrap_or(i128::MAX);
-        self.listed = (changed < settled).then_some(changed);
+        self.listed = is_settled(changed).then_some(changed);
         Ok(())
     }
 

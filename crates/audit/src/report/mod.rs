@@ -15,7 +15,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use self::tally::Tally;
-use crate::read::{Query, Seen, SkippedLine, query};
+use crate::query::Query;
+use crate::read::{Seen, SkippedLine, query};
 use crate::time::{Clock as _, SystemClock};
 use crate::{AuditError, Timestamp, VerifyOptions, VerifyReport, last_checkpoint, verify_with};
 

@@ -4,7 +4,7 @@ mod export;
 mod filter;
 mod report;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write as _};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -65,7 +65,10 @@ enum AuditCommand {
         #[arg(long, value_name = "FILE")]
         vkey: Option<PathBuf>,
     },
-    /// Find records
+    /// Find records, by way of an index that is made where the log is large
+    #[command(
+        after_help = "Examples:\n  entrabot audit query --outcome failure --since 2026-07-01T00:00:00Z\n  entrabot audit query --action 'a365.mcp_MailTools.*' --json"
+    )]
     Query(QueryArgs),
     /// Write the log in another format: for a SIEM, a collector, an auditor
     #[command(
@@ -136,6 +139,9 @@ pub(crate) struct QueryArgs {
     /// At most so many
     #[arg(short = 'n', long)]
     limit: Option<usize>,
+    /// Read every line, whatever the index says
+    #[arg(long)]
+    no_index: bool,
     #[command(flatten)]
     dir: Dir,
 }
@@ -386,15 +392,18 @@ fn unreadable(error: AuditError) -> Failure {
 }
 
 fn query(args: &QueryArgs, json: bool) -> Result<u8, Failure> {
-    let dir = args.dir.path()?;
+    let config = super::config()?;
+    let dir = args.dir.dir.as_deref().unwrap_or(config.audit_dir());
     let query = args.filter.query()?;
     let mut left = args.limit.unwrap_or(usize::MAX);
+    let mut out = terminal::stream();
     let mut printing = Ok(());
-    entrabot_audit::query(&dir, &query, |seen| {
+    let each = |seen| {
         match seen {
             Seen::Event(event) if left > 0 => {
                 left -= 1;
-                printing = print_event(&event, json);
+                let text = if json { event.to_json() } else { &event.to_text() };
+                printing = out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n"));
             }
             Seen::Skipped(line) => {
                 let note = format!("warning: {}:{}: {}", line.file, line.line, line.reason);
@@ -403,9 +412,14 @@ fn query(args: &QueryArgs, json: bool) -> Result<u8, Failure> {
             _ => {}
         }
         if printing.is_err() || left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })
-    .map_err(unreadable)?;
-    printing?;
+    };
+    let found = if args.no_index {
+        entrabot_audit::query(dir, &query, each)
+    } else {
+        entrabot_audit::query_indexed(dir, config.data_dir(), &query, each)
+    };
+    printing.and_then(|()| out.flush()).map_err(|error| Failure::io("write to stdout", &error))?;
+    found.map_err(unreadable)?;
     Ok(YES)
 }
 
