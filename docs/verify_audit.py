@@ -1,59 +1,60 @@
 #!/usr/bin/env python3
 """Verifies an entrabot audit directory from docs/audit-format.md alone: verify_audit.py DIR [VKEYS [ANCHOR]]"""
-import base64, hashlib, json, os, re, subprocess, sys, tempfile
+import base64, functools, hashlib, json, os, re, subprocess, sys, tempfile
 sha = lambda *parts: hashlib.sha256(b"".join(parts)).digest()
-def fail(where, why):
-    sys.exit(f"NOT intact: {where}: {why}")
-def root(stack):  # RFC 6962: fold the subtrees from the right
-    acc = stack[-1][1] if stack else sha()
-    for _, left in reversed(stack[:-1]):
-        acc = sha(b"\1", left, acc)
-    return acc
+node = lambda right, left: sha(b"\1", left, right)
+root = lambda tops: functools.reduce(node, reversed(tops)) if tops else sha()  # RFC 6962: fold subtrees from the right
+fail = lambda where, why: sys.exit(f"NOT intact: {where}: {why}")
 def signed(note, key):  # a vkey is name+id+base64(type, key); type 2: ECDSA P-256, the key as SubjectPublicKeyInfo
-    text, lines = note.split("\n\n", 1)
-    name, ident, data = key.split("+", 2)
+    (text, lines), (name, ident, data) = note.split("\n\n", 1), key.split("+", 2)
     spki = base64.b64decode(data)[1:]
-    for line in lines.splitlines():
-        who, sig = line[2:].rsplit(" ", 1)
+    for who, sig in (line[2:].rsplit(" ", 1) for line in lines.splitlines()):
         sig = base64.b64decode(sig)
         if who == name and sig[:4].hex() == ident and sha(spki)[:4] == sig[:4]:
             with tempfile.TemporaryDirectory() as tmp:
-                pem = "-----BEGIN PUBLIC KEY-----\n" + base64.encodebytes(spki).decode() + "-----END PUBLIC KEY-----\n"
-                for file, data in ("k", pem.encode()), ("s", sig[4:]), ("t", text.encode() + b"\n"):
+                for file, data in ("k", spki), ("s", sig[4:]), ("t", text.encode() + b"\n"):
                     open(f"{tmp}/{file}", "wb").write(data)
-                run = ["openssl", "dgst", "-sha256", "-verify", f"{tmp}/k", "-signature", f"{tmp}/s", f"{tmp}/t"]
+                run = ["openssl", "dgst", "-sha256", "-keyform", "DER", "-verify", f"{tmp}/k", "-signature", f"{tmp}/s", f"{tmp}/t"]
                 return subprocess.run(run, capture_output=True).returncode == 0 or fail(who, "a forged signature")
-    return False
+def notes(path):
+    text = open(path, encoding="utf-8").read() if os.path.exists(path) else ""
+    return re.findall(r"(?:[^\n]+\n)+\n(?:\u2014 [^\n]+\n)+", text)
 directory, vkeys = sys.argv[1], [l.strip() for f in sys.argv[2:3] for l in open(f) if l.strip()]
-chain, stack, size, seq, allowed, ids, at = bytes(32), [], 0, 0, {bytes(32)}, set(), {0: (bytes(32), sha())}
+folder, chain, size, tops, seq, ids, pruned, record = f"{directory}/checkpoints", bytes(32), 0, [], 0, {}, {}, None
+for stone in notes(f"{folder}/tombstones.notes"):  # the last says how the log stood behind the pruned days
+    if not any(signed(stone, key) for key in vkeys): fail("tombstones.notes", "not signed by a known key")
+    said = [line.partition(" ")[::2] for line in stone.split("\n\n")[0].split("\n")]
+    size, chain, seq, record = int(said[1][0]), bytes.fromhex(said[3][1]), int(said[5][1]), said[9][1]
+    tops = [bytes.fromhex(top) for top in said[4][1].split()]
+    pruned |= {value.split()[0]: value.split()[3] for name, value in said if name == "pruned"}
+start, current, allowed, at = size, 0, {chain}, {0: (bytes(32), sha()), size: (chain, root(tops))}
 days = sorted(f for f in os.listdir(directory) if re.fullmatch(r"\d{4}-\d\d-\d\d\.jsonl", f))
 for day in days:
     data = open(f"{directory}/{day}", "rb").read()
+    if day in pruned: hashlib.sha256(data).hexdigest() == pruned[day] or fail(day, "pruned, and other lines"); continue
     *lines, tail = data.split(b"\n")
     if tail and day != days[-1]: fail(day, "unfinished line in a closed day")
     for number, line in enumerate(lines, 1):
-        where = f"{day}:{number}"
         try: event = dict(json.loads(line.decode()))
-        except (ValueError, TypeError) as error: fail(where, error)
+        except (ValueError, TypeError) as error: fail(f"{day}:{number}", error)
         native, before = "prev" in event, chain
-        if native and bytes.fromhex(event["prev"]) not in allowed | {chain}: fail(where, "the chain breaks")
-        if native and (event["seq"] != seq or event["event_id"] in ids): fail(where, "seq or event_id")
+        sound = not native or bytes.fromhex(event["prev"]) in allowed | {chain} and event["seq"] == seq
+        if not sound or native and event["event_id"] in ids: fail(f"{day}:{number}", "the chain, seq or event_id")
         seq, chain, allowed = seq + native, sha(chain, line), set() if native else allowed | {before}
-        ids.add(event["event_id"])
-        stack.append((1, sha(b"\0", line)))
-        while len(stack) > 1 and stack[-2][0] == stack[-1][0]:
-            right, left = stack.pop(), stack.pop()
-            stack.append((2 * right[0], sha(b"\1", left[1], right[1])))
-        at[size := size + 1] = (chain, root(stack))
-notes, current = os.path.join(directory, "checkpoints"), 0
-for file in sorted(os.listdir(notes)) if os.path.isdir(notes) else []:
-    for note in re.findall(r"(?:[^\n]+\n)+\n(?:\u2014 [^\n]+\n)+", open(f"{notes}/{file}", encoding="utf-8").read()):
+        ids[event["event_id"]] = event["action"]
+        tops, full = tops + [sha(b"\0", line)], size
+        while full % 2: full, tops = full // 2, tops[:-2] + [node(tops[-1], tops[-2])]
+        at[size := size + 1] = (chain, root(tops))
+if record and ids.get(record) != "audit.prune": fail("tombstones.notes", "nothing is on record of the pruning")
+for file in sorted(f for f in os.listdir(folder) if f[0] == "2") if os.path.isdir(folder) else []:
+    for note in notes(f"{folder}/{file}"):
         _origin, count, top, link = note.split("\n")[:4]
-        if int(count) not in at: fail(file, f"a checkpoint covers {count} lines, there are {size}")
-        if at[int(count)] != (bytes.fromhex(link[6:]), base64.b64decode(top)): fail(file, f"other lines at {count}")
+        value = (bytes.fromhex(link[6:]), base64.b64decode(top))
+        if int(count) < start: at.setdefault(int(count), value)  # of pruned lines: it has to agree with the others
+        if at.get(int(count)) != value: fail(file, f"not the {count} lines that it covers")
         good = [i for i, key in enumerate(vkeys) if signed(note, key)]
-        if vkeys and (current not in good): fail(file, "not signed by the key in force")
+        if vkeys and current not in good: fail(file, "not signed by the key in force")
         current = good[-1] if good else current
 for line in [l.split() for f in sys.argv[3:4] for l in open(f) if l.endswith("\n")]:
-    if at.get(int(line[1])) != (bytes.fromhex(line[3]), bytes.fromhex(line[2])): fail("anchor", f"no such {line[1]} lines")
-print(f"intact: {size} lines, {seq} of them ours")
+    if at.get(int(line[1])) != (bytes.fromhex(line[3]), bytes.fromhex(line[2])): fail("anchor", f"not its {line[1]} lines")
+print(f"intact: {size} lines, {seq} of them ours, {start} pruned")

@@ -19,6 +19,7 @@ use crate::reader::{Walked, walk};
 use crate::signing::{self, CheckpointSigner, Signers, SigningPolicy};
 use crate::storage::{Folder, read_range};
 use crate::time::Day;
+use crate::tombstone::{self, Tombstone};
 
 /// The directory of the signed notes, in the audit directory.
 pub(crate) const FOLDER: &str = "checkpoints";
@@ -58,6 +59,24 @@ struct Progress {
     offset: u64,
 }
 
+impl Progress {
+    /// The log as it was at the end of the last day that was pruned.
+    fn behind(tombstone: Tombstone) -> Self {
+        let last = tombstone.days.last();
+        Self {
+            day: last.map(|day| day.day),
+            offset: last.map_or(0, |day| day.bytes),
+            tree: tombstone.tree,
+            chain: tombstone.chain,
+            first: tombstone.first,
+        }
+    }
+}
+
+fn origin(key_name: &str, first: &Hash) -> String {
+    format!("{key_name}/{}", &hex(first)[..16])
+}
+
 impl Sealer {
     pub(crate) fn new(
         engine: Arc<Engine>,
@@ -71,6 +90,28 @@ impl Sealer {
 
     /// Seals what is synced. Two at once wait for each other, in other processes too.
     pub(crate) fn seal(&self) -> Result<Option<Sealed>, AuditError> {
+        self.locked(|data, signers| self.seal_locked(data, signers))
+    }
+
+    /// Signs a tombstone and makes it durable. Days may be removed only after that.
+    pub(crate) fn bury(&self, mut tombstone: Tombstone) -> Result<String, AuditError> {
+        self.locked(|data, signers| {
+            let keys = self.keys(data, signers)?;
+            tombstone.origin = origin(&keys.name, &tombstone.first);
+            let note = keys.sign(tombstone.text())?.encode();
+            let folder = self
+                .audit
+                .folder(FOLDER, true)
+                .map_err(|e| AuditError::storage("create", self.audit.file_path(FOLDER), &e))?;
+            append_durably(&*folder, tombstone::FILE, format!("{note}\n").as_bytes(), whole_notes)?;
+            Ok(note)
+        })
+    }
+
+    fn locked<T>(
+        &self,
+        act: impl FnOnce(&dyn Folder, &mut Option<Signers>) -> Result<T, AuditError>,
+    ) -> Result<T, AuditError> {
         if self.policy.is_off() {
             return Err(AuditError::Sealing { reason: "ENTRABOT_AUDIT_SIGNING is off".into() });
         }
@@ -85,7 +126,7 @@ impl Sealer {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        let result = self.seal_locked(&*data, &mut signers);
+        let result = act(&*data, &mut signers);
         // The descriptor goes right after, and the lock with it.
         let _freed_anyway = lock.unlock();
         result
@@ -123,7 +164,11 @@ impl Sealer {
         {
             return Ok(Some(Sealed { size: progress.tree.size(), note: None }));
         }
-        let (progress, closed) = self.advance(cached, last_anchor.as_ref(), newest, size)?;
+        let pruned = match &cached {
+            Some(_) => None,
+            None => tombstone::last(&*self.audit, data)?,
+        };
+        let (progress, closed) = self.advance(cached, pruned, last_anchor.as_ref(), newest, size)?;
         if last_anchor.as_ref().is_some_and(|anchor| anchor.size > progress.tree.size()) {
             return Err(behind());
         }
@@ -132,7 +177,7 @@ impl Sealer {
             return Ok(None);
         }
         let keys = self.keys(data, signers)?;
-        let origin = format!("{}/{}", keys.name, &hex(&progress.first)[..16]);
+        let origin = origin(&keys.name, &progress.first);
         let known: Vec<&str> = notes.iter().filter_map(|note| note.closed.as_deref()).collect();
         let sealed_size = notes.last().map_or(0, |note| note.size);
         let mut checkpoints: Vec<Checkpoint> = closed
@@ -186,18 +231,19 @@ impl Sealer {
     fn advance(
         &self,
         cached: Option<Progress>,
+        pruned: Option<Tombstone>,
         last_anchor: Option<&Anchor>,
         newest: Day,
         size: u64,
     ) -> Result<(Progress, Vec<Checkpoint>), AuditError> {
         let from_start = cached.is_none();
-        let mut progress = cached.unwrap_or(Progress {
-            tree: Frontier::default(),
-            chain: GENESIS,
-            first: GENESIS,
-            day: None,
-            offset: 0,
-        });
+        let mut progress = match (cached, pruned) {
+            (Some(cached), _) => cached,
+            (None, Some(tombstone)) => Progress::behind(tombstone),
+            (None, None) => {
+                Progress { tree: Frontier::default(), chain: GENESIS, first: GENESIS, day: None, offset: 0 }
+            }
+        };
         let (names, _strange) =
             self.audit.names().map_err(|e| AuditError::storage("list", self.audit.path(), &e))?;
         let mut days: Vec<Day> = names.iter().filter_map(|name| Day::of_file_name(name)).collect();
@@ -477,12 +523,17 @@ pub(crate) fn read_note_files(audit: &dyn Folder) -> Result<Vec<NoteFile>, Audit
     days.sort_unstable();
     let mut files = Vec::with_capacity(days.len());
     for (_day, name) in days {
-        let fail = |error: io::Error| AuditError::storage("read", folder.file_path(&name), &error);
-        let file = folder.open(&name).map_err(fail)?;
-        let size = file.stat().map_err(fail)?.size;
-        let bytes = read_range(&*file, 0, size).map_err(fail)?;
-        let notes = parse_notes(&bytes).map(|(notes, whole)| (notes, (bytes.len() - whole) as u64));
-        files.push(NoteFile { name: format!("{FOLDER}/{name}"), notes });
+        files.push(read_note_file(&*folder, &name)?);
     }
     Ok(files)
+}
+
+/// One of the files in the folder of the checkpoints.
+pub(crate) fn read_note_file(folder: &dyn Folder, name: &str) -> Result<NoteFile, AuditError> {
+    let fail = |error: io::Error| AuditError::storage("read", folder.file_path(name), &error);
+    let file = folder.open(name).map_err(fail)?;
+    let size = file.stat().map_err(fail)?.size;
+    let bytes = read_range(&*file, 0, size).map_err(fail)?;
+    let notes = parse_notes(&bytes).map(|(notes, whole)| (notes, (bytes.len() - whole) as u64));
+    Ok(NoteFile { name: format!("{FOLDER}/{name}"), notes })
 }

@@ -212,6 +212,12 @@ pub enum AuditError {
         /// Why.
         reason: String,
     },
+    /// Days may not be pruned.
+    #[error("nothing is pruned: {reason}")]
+    NotPruned {
+        /// Why.
+        reason: String,
+    },
     /// A public key, note or anchor file is malformed.
     #[error("{} is malformed: {reason}", path.display())]
     Malformed {
@@ -257,6 +263,7 @@ impl Diagnose for AuditError {
             Self::InvalidEntry { .. } => "AuditInvalidEntryError",
             Self::Forked => "AuditForkedError",
             Self::Sealing { .. } => "AuditSealingError",
+            Self::NotPruned { .. } => "AuditPruneError",
             Self::Malformed { .. } => "AuditMalformedError",
         }
     }
@@ -289,12 +296,16 @@ impl Diagnose for AuditError {
             Self::InvalidEntry { .. } => "correct it".into(),
             Self::Forked => "open the log again in the new process".into(),
             Self::Sealing { .. } => "unlock the keyring, or set ENTRABOT_AUDIT_SIGNING".into(),
+            Self::NotPruned { .. } => {
+                "see `entrabot audit verify`; only what is proved may be removed".into()
+            }
             Self::Malformed { .. } => "restore the file, or name another with --vkey".into(),
         })
     }
     fn class(&self) -> ErrorClass {
         match self {
             Self::InsecureKeyring(error) => error.class(),
+            Self::NotPruned { .. } => ErrorClass::Failed,
             Self::TooLarge { .. } | Self::InvalidEntry { .. } | Self::Malformed { .. } => {
                 ErrorClass::Configuration
             }

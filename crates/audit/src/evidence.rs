@@ -6,10 +6,11 @@ use std::path::Path;
 use crate::AuditError;
 use crate::anchor::{ANCHOR, Anchor, parse_vkeys, place_of, read_anchors, read_vkeys};
 use crate::chain::Hash;
-use crate::checkpoint::{NoteFile, read_note_files};
+use crate::checkpoint::{FOLDER, NoteFile, read_note_files};
 use crate::json::hex;
 use crate::note::{Checkpoint, Located, VerifyingKey};
 use crate::storage::Folder;
+use crate::tombstone::{self, PrunedDay, Tombstone};
 use crate::verify::FirstError;
 
 /// What the log's first `size` lines have to give.
@@ -42,6 +43,10 @@ pub(crate) struct Evidence {
     pub(crate) signed: bool,
     pub(crate) anchored: bool,
     pub(crate) witnessed: bool,
+    /// What was pruned, oldest first.
+    pub(crate) pruned: Vec<Tombstone>,
+    /// Whether something is wrong with that: then nothing can be said about the lines.
+    pub(crate) unknown_beginning: bool,
     pub(crate) warnings: Vec<String>,
     pub(crate) first_error: Option<FirstError>,
 }
@@ -81,17 +86,76 @@ impl Unweighed {
 }
 
 impl Evidence {
-    /// `first` is the leaf hash of the first line of the log in `place`.
-    pub(crate) fn weigh(unweighed: Unweighed, place: &Path, first: Option<Hash>) -> Result<Self, AuditError> {
+    /// `first` is the leaf hash of the first line that is there of the log in `place`; `tombstones` stand for those
+    /// before it.
+    pub(crate) fn weigh(
+        unweighed: Unweighed,
+        place: &Path,
+        first: Option<Hash>,
+        tombstones: Option<NoteFile>,
+    ) -> Result<Self, AuditError> {
         let mut evidence = Self::default();
         let keys = evidence.or_fail(unweighed.keys)?.unwrap_or_default();
+        evidence.read_tombstones(tombstones, &keys);
+        let first = evidence.pruned.last().map(|last| last.first).or(first);
         evidence.read_notes(unweighed.notes, &keys, first);
         let anchors = evidence.or_fail(unweighed.anchors)?.unwrap_or_default();
         if unweighed.trusted_anchor {
             evidence.read_anchors(&anchors, &unweighed.anchor_path, place, first);
         }
         evidence.expected.sort_by_key(|expected| expected.size);
+        evidence.compare_with_pruned();
         Ok(evidence)
+    }
+
+    fn read_tombstones(&mut self, file: Option<NoteFile>, keys: &[VerifyingKey]) {
+        let Some(file) = file else { return };
+        let signers: Vec<&VerifyingKey> = keys.iter().filter(|key| !key.is_witness()).collect();
+        let name = file.name.clone();
+        match tombstone::weigh(Some(file), &signers) {
+            Ok(tombstones) => self.pruned = tombstones,
+            Err((line, reason)) => {
+                self.unknown_beginning = true;
+                self.fail(&name, line, reason);
+            }
+        }
+    }
+
+    /// What is said of lines that were pruned can no longer be compared with them: it has to agree among itself.
+    fn compare_with_pruned(&mut self) {
+        for tombstone in std::mem::take(&mut self.pruned) {
+            let closed = |day: &PrunedDay| {
+                let name = day.day.file_name();
+                self.closed.iter().any(|closed| closed.name == name && closed.bytes == day.bytes)
+            };
+            let size = tombstone.tree.size();
+            let at_end: Vec<&Expected> =
+                self.expected.iter().filter(|expected| expected.size == size).collect();
+            let agrees = |expected: &&Expected| {
+                expected.root == tombstone.tree.root() && expected.chain == tombstone.chain
+            };
+            if at_end.is_empty() || !at_end.iter().all(agrees) || !tombstone.days.iter().all(closed) {
+                self.unknown_beginning = true;
+                self.fail(
+                    &name_of(tombstone::FILE),
+                    0,
+                    "a tombstone of days that no checkpoint closed as it says",
+                );
+            }
+            self.pruned.push(tombstone);
+        }
+        let pruned = self.pruned.last().map_or(0, |last| last.tree.size());
+        let apart = self.expected.windows(2).find(|pair| {
+            pair[1].size <= pruned
+                && pair[0].size == pair[1].size
+                && (pair[0].root, pair[0].chain) != (pair[1].root, pair[1].chain)
+        });
+        if let Some([one, other]) = apart.map(|pair| [&pair[0], &pair[1]]) {
+            let reason =
+                format!("it says of {} lines what {} line {} does not", one.size, other.file, other.line);
+            let (file, line) = (one.file.clone(), one.line);
+            self.fail(&file, line, reason);
+        }
     }
 
     fn fail(&mut self, file: &str, line: u64, reason: impl Into<String>) {
@@ -200,6 +264,10 @@ impl Evidence {
             self.warnings.push("no anchor is known for this log".to_owned());
         }
     }
+}
+
+fn name_of(file: &str) -> String {
+    format!("{FOLDER}/{file}")
 }
 
 /// Which key signs at this point of the log.

@@ -2,10 +2,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use uuid::Uuid;
+
 use crate::chain::{GENESIS, Hash, extend};
 use crate::merkle::Frontier;
 use crate::scan::{Call, Fact, Native, Piece};
 use crate::time::Timestamp;
+use crate::tombstone::Tombstone;
 
 /// How many foreign lines in a row a `prev` may leave out.
 const MAX_SKIPPED: usize = 65_536;
@@ -17,6 +20,8 @@ pub(crate) struct Examined {
     pub(crate) tree: Frontier,
     pub(crate) next_seq: Option<u64>,
     last_time: Option<Timestamp>,
+    /// Lines that were pruned.
+    before: u64,
     pub(crate) native: u64,
     pub(crate) foreign: u64,
     pub(crate) newer: u64,
@@ -24,6 +29,8 @@ pub(crate) struct Examined {
     events: Vec<u64>,
     closed: Vec<u64>,
     pub(crate) open: BTreeMap<u128, OpenCall>,
+    /// The lines that say that days are pruned.
+    pub(crate) prunings: HashSet<u128>,
 }
 
 /// A pending line whose outcome has not been seen.
@@ -100,9 +107,22 @@ impl Examined {
         Self { events: Vec::with_capacity(lines), closed: Vec::with_capacity(lines), ..Self::default() }
     }
 
-    /// How many lines there were.
+    /// Goes on behind what was pruned.
+    pub(crate) fn go_on_behind(&mut self, tombstone: &Tombstone) {
+        self.before = tombstone.tree.size();
+        self.tree = tombstone.tree.clone();
+        self.chain.hash = tombstone.chain;
+        self.next_seq = Some(tombstone.next_seq);
+        let open = |call: &Uuid| {
+            let open = OpenCall { event: 0, action: "pruned".into(), time: Timestamp::EPOCH };
+            (call.as_u128(), open)
+        };
+        self.open.extend(tombstone.carried.iter().map(open));
+    }
+
+    /// How many lines there were, pruned ones too.
     pub(crate) fn lines(&self) -> u64 {
-        self.native + self.foreign
+        self.before + self.native + self.foreign
     }
 
     /// Short forms that stand for more than one event, or more than one outcome: rare enough to look for in the files
@@ -190,6 +210,9 @@ impl Examined {
             return Ok(());
         };
         self.native += 1;
+        if native.prunes {
+            self.prunings.insert(fact.event);
+        }
         let expected = self.next_seq.unwrap_or(0);
         if native.seq != expected {
             return Err("seq does not go on by one");

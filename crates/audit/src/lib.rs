@@ -31,6 +31,7 @@ mod options;
 mod orphans;
 mod owners;
 mod permit;
+mod prune;
 mod pulse;
 mod query;
 mod read;
@@ -49,6 +50,7 @@ mod storage;
 mod sync;
 mod tail;
 mod time;
+mod tombstone;
 mod verify;
 
 // What opening a log takes, so that a program needs this crate alone.
@@ -66,6 +68,7 @@ pub use names::{InvalidName, ServerName, ToolName};
 pub use note::{VerifyingKey, check_notes};
 pub use options::AuditOptions;
 pub use permit::{Auditable, Permit, Recorded, SettleError, Settled};
+pub use prune::{PruneUntil, Pruned};
 pub use query::Query;
 pub use read::{Follower, Seen, SkippedLine, query, query_indexed, tail};
 pub use record::{CallId, EventId, LogEntry, Outcome, Source, Subject};
@@ -74,4 +77,6 @@ pub use report::Report;
 pub use signing::{CheckpointSigner, SigningPolicy, generate_signing_key};
 pub use status::{Status, status};
 pub use time::Timestamp;
-pub use verify::{FirstError, OpenSpan, VerifyLevel, VerifyOptions, VerifyReport, verify, verify_with};
+pub use verify::{
+    FirstError, OpenSpan, PrunedDays, VerifyLevel, VerifyOptions, VerifyReport, verify, verify_with,
+};

@@ -16,6 +16,7 @@ use crate::locker::Locker;
 use crate::permit::Span;
 use crate::record::body_of_action;
 use crate::storage::Folder;
+use crate::time::Timestamp;
 use crate::{AuditError, AuditOptions, Auditable, CallId, EventId, LogEntry, Permit, Recorded};
 
 /// The file that every writer locks.
@@ -175,7 +176,7 @@ impl AuditLog {
         entry.record(&who, CallId(new_id(reading.as_millis())), reading)
     }
 
-    fn begin(&self, body: impl FnOnce(CallId) -> Body) -> Result<(Span, Recorded), AuditError> {
+    pub(crate) fn begin(&self, body: impl FnOnce(CallId) -> Body) -> Result<(Span, Recorded), AuditError> {
         self.inner.engine.check()?;
         let inner = &*self.inner;
         inner.background.lock().unwrap_or_else(PoisonError::into_inner).start(
@@ -226,7 +227,7 @@ impl AuditLog {
         Ok(())
     }
 
-    fn sealer(&self) -> Result<&Sealer, AuditError> {
+    pub(crate) fn sealer(&self) -> Result<&Sealer, AuditError> {
         let off = || AuditError::Sealing { reason: "ENTRABOT_AUDIT_SIGNING is off".into() };
         self.inner.sealer.as_deref().ok_or_else(off)
     }
@@ -296,8 +297,12 @@ impl AuditLog {
         &self.inner.engine
     }
 
-    pub(crate) fn folder(&self) -> &dyn Folder {
-        &*self.inner.audit
+    pub(crate) fn folder(&self) -> &Arc<dyn Folder> {
+        &self.inner.audit
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.inner.engine.clock().now()
     }
 
     pub(crate) fn data(&self) -> &DataDir {

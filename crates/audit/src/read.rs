@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::index::Index;
 use crate::query::Query;
-use crate::reader::{DayFile, Snapshot, Walked, open_folder, walk};
+use crate::reader::{DayFile, Snapshot, Walked, lines_of, open_folder, walk};
 use crate::storage::Folder;
 use crate::time::Day;
 use crate::{AuditError, StoredEvent};
@@ -228,10 +228,6 @@ impl Follower {
         }
         Ok(events)
     }
-}
-
-fn lines_of(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    bytes.strip_suffix(b"\n").into_iter().flat_map(|all| all.split(|byte| *byte == b'\n'))
 }
 
 /// The last events of a file, oldest first, and where its last whole line ends.

@@ -173,3 +173,8 @@ pub(crate) fn walk<E: From<io::Error>>(
     }
     Ok(Walked::Whole { torn: size.saturating_sub(done) })
 }
+
+/// The whole lines of a piece, without their LF.
+pub(crate) fn lines_of(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.strip_suffix(b"\n").into_iter().flat_map(|all| all.split(|byte| *byte == b'\n'))
+}

@@ -40,6 +40,8 @@ pub(crate) struct Native {
     pub(crate) time: Timestamp,
     pub(crate) newer: bool,
     pub(crate) raced: bool,
+    /// Whether it says that days are pruned.
+    pub(crate) prunes: bool,
     pub(crate) call: Call,
 }
 
@@ -127,7 +129,7 @@ fn native(line: &[u8], stored: &StoredLine<'_>, date: &str) -> Result<Native, &'
         return Err("a line of version 0");
     }
     if version > VERSION {
-        return Ok(Native { prev, seq, time, newer: true, raced: false, call: Call::Unknown });
+        return Ok(Native { prev, seq, time, newer: true, raced: false, prunes: false, call: Call::Unknown });
     }
     if !stored.timestamp.starts_with(date) {
         return Err("a timestamp of another day than its file's");
@@ -147,5 +149,6 @@ fn native(line: &[u8], stored: &StoredLine<'_>, date: &str) -> Result<Native, &'
         Call::Closes { call, needs_pending: matches!(source, Source::Transport | Source::Provisioning) }
     };
     let raced = source == Source::System && stored.action == "audit.raced";
-    Ok(Native { prev, seq, time, newer: false, raced, call })
+    let prunes = source == Source::System && stored.action == crate::prune::ACTION;
+    Ok(Native { prev, seq, time, newer: false, raced, prunes, call })
 }

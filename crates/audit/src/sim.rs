@@ -128,6 +128,16 @@ impl Sim {
                         kept.insert(name.clone(), *file);
                     }
                 }
+                for name in names.synced.keys().filter(|name| !names.now.contains_key(*name)) {
+                    let removed = match loss {
+                        Loss::Dropped => false,
+                        Loss::Kept => true,
+                        Loss::Torn | Loss::Zeroed => roll() % 2 == 0,
+                    };
+                    if removed {
+                        kept.remove(name);
+                    }
+                }
                 Names { now: kept.clone(), synced: kept }
             })
             .collect();

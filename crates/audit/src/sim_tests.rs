@@ -11,7 +11,7 @@ use entrabot_identity::{Attribute, AttributionChain, AttributionType, Config, Se
 
 use crate::data::DataDir;
 use crate::line::{Body, Record, new_id};
-use crate::sim::{FOREIGN, Fault, LOSSES, Sim};
+use crate::sim::{FOREIGN, Fault, LOSSES, Loss, Sim};
 use crate::storage::read_range;
 use crate::time::{Clock, Timestamp};
 use crate::verify::verify_folder;
@@ -180,6 +180,13 @@ fn ids(sim: &Sim) -> HashMap<String, u32> {
     seen
 }
 
+/// Two of the four at each operation, the other two at the next, unless there is time.
+fn chosen(cut: u64) -> impl Iterator<Item = (usize, Loss)> {
+    let all = std::env::var_os("ENTRABOT_TEST_LONG").is_some();
+    let losses = LOSSES.into_iter().enumerate();
+    losses.filter(move |(index, _)| all || (*index as u64 + cut).is_multiple_of(2))
+}
+
 #[test]
 fn case_54_power_loss_at_every_operation_loses_no_acknowledged_record_and_never_looks_like_tampering() {
     let machine = Machine::new();
@@ -192,13 +199,7 @@ fn case_54_power_loss_at_every_operation_loses_no_acknowledged_record_and_never_
         let sim = Sim::new();
         sim.cut_power_after(cut);
         let acknowledged = machine.work(&sim);
-        let all = std::env::var_os("ENTRABOT_TEST_LONG").is_some();
-        // Two of the four at each operation, the other two at the next, unless there is time.
-        let chosen = LOSSES
-            .into_iter()
-            .enumerate()
-            .filter(|(index, _)| all || (*index as u64 + cut).is_multiple_of(2));
-        for (index, loss) in chosen {
+        for (index, loss) in chosen(cut) {
             let when = format!("power cut after operation {cut} of {operations}, {loss:?}");
             let back = sim.after_power_loss(loss, cut * 7 + index as u64);
             machine.check(&back, &acknowledged, &when);
@@ -266,4 +267,46 @@ fn case_10_case_11_case_12_case_13_a_batch_cut_short_acknowledges_exactly_what_i
             }
         }
     }
+}
+
+#[test]
+fn case_35_a_pruning_that_is_cut_at_any_step_leaves_a_log_that_verifies_and_is_finished_by_the_next() {
+    let machine = Machine::new();
+    let before = Sim::new();
+    machine.work(&before);
+    let until = crate::PruneUntil::before("2024-10-04").unwrap();
+    let day = |sim: &Sim| sim.root("/audit").stat("2024-10-03.jsonl").unwrap().is_some();
+    let whole = before.after_power_loss(Loss::Kept, 0);
+    let (log, _clock) = machine.open(&whole, START + 2 * DAY);
+    assert_eq!(log.prune(until).unwrap().days, ["2024-10-03"]);
+    drop(log);
+    assert!(day(&before) && !day(&whole));
+    machine.check(&whole, &[], "no loss");
+    let (mut gone, mut left) = (0, 0);
+    for cut in 0..whole.operations() {
+        for (index, loss) in chosen(cut) {
+            let when = format!("power cut after operation {cut} of {}, {loss:?}", whole.operations());
+            let sim = before.after_power_loss(Loss::Kept, 0);
+            sim.cut_power_after(cut);
+            let (log, _clock) = machine.open(&sim, START + 2 * DAY);
+            // Whatever it says, the power went.
+            drop(log.prune(until));
+            drop(log);
+            let back = sim.after_power_loss(loss, cut * 11 + index as u64);
+            machine.check(&back, &[], &when);
+            if day(&back) {
+                left += 1
+            } else {
+                gone += 1
+            }
+            let (log, _clock) = machine.open(&back, START + 2 * DAY);
+            log.prune(until).unwrap_or_else(|error| panic!("{when}: {error}"));
+            let id = log.log_event(LogEntry::cli("b", "r", "success", AttributionType::Agent)).unwrap();
+            log.checkpoint().unwrap();
+            drop(log);
+            assert!(!day(&back), "{when}, then run again");
+            machine.check(&back, &[id.to_string()], &format!("{when}, then run again"));
+        }
+    }
+    assert!(gone > 10 && left > 10, "{gone} {left}");
 }

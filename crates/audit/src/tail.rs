@@ -161,10 +161,11 @@ fn ends_native(folder: &dyn Folder, day: Day) -> Result<bool, AuditError> {
     Ok(prev_of(line).is_some() && bytes.ends_with(b"\n"))
 }
 
-/// The slow way, for a log whose tail holds no two native lines in a row: all of it from its first line.
+/// The slow way, for a log whose tail holds no two native lines in a row: all of it from its first line. Where days were
+/// pruned that line is ours, and says itself what stood before it.
 fn read_everything(folder: &dyn Folder, days: &[Day], size: u64) -> Result<(Tail, u64), AuditError> {
     let mut tail = Tail::genesis();
-    let mut end = 0;
+    let (mut begun, mut end) = (false, 0);
     for (index, day) in days.iter().enumerate() {
         let name = day.file_name();
         let fail = |error: std::io::Error| AuditError::storage("read", folder.file_path(&name), &error);
@@ -172,7 +173,14 @@ fn read_everything(folder: &dyn Folder, days: &[Day], size: u64) -> Result<(Tail
         let limit = if index + 1 == days.len() { size } else { size_of(folder, *day)? };
         tail.foreign = false;
         tail.last_time = None;
-        end = read_lines(&*file, limit, |lines| tail.extend_over(lines)).map_err(fail)?;
+        end = read_lines(&*file, limit, |lines| {
+            let first = lines.split(|byte| *byte == b'\n').next().and_then(prev_of);
+            if let (Some(prev), false) = (first, std::mem::replace(&mut begun, true)) {
+                tail.hash = prev;
+            }
+            tail.extend_over(lines);
+        })
+        .map_err(fail)?;
     }
     Ok((tail, end))
 }

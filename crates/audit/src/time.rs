@@ -33,6 +33,8 @@ impl Clock for SystemClock {
 }
 
 impl Timestamp {
+    pub(crate) const EPOCH: Self = Self(0);
+
     #[cfg(any(test, feature = "report"))]
     pub(crate) fn from_micros(micros: i64) -> Self {
         Self(micros)
@@ -130,6 +132,10 @@ impl fmt::Display for Timestamp {
 }
 
 impl Day {
+    pub(crate) fn minus(self, days: u32) -> Self {
+        Self(self.0.saturating_sub(i64::from(days)))
+    }
+
     pub(crate) fn start(self) -> Timestamp {
         Timestamp(self.0.saturating_mul(MICROS_PER_DAY))
     }

@@ -17,6 +17,7 @@ use crate::reader::{DayFile, Snapshot, Walked, open_folder, walk};
 use crate::scan::{Call, Native, Piece, scan};
 use crate::storage::Folder;
 use crate::time::Day;
+use crate::tombstone::{self, PrunedDay, Tombstone};
 
 /// How much the verification proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -61,6 +62,38 @@ pub struct OpenSpan {
     pub in_flight: bool,
 }
 
+/// Days that were removed, by a signed tombstone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PrunedDays {
+    /// The first of them.
+    pub from: String,
+    /// The last of them.
+    pub to: String,
+    /// How many days had a file.
+    pub days: u64,
+    /// How many lines those had.
+    pub lines: u64,
+    /// When it was done.
+    pub at: String,
+    /// Who did it: `uid` and the number of the user on that machine.
+    pub by: String,
+}
+
+impl PrunedDays {
+    fn of(tombstone: &Tombstone) -> Self {
+        let day = |day: Option<&PrunedDay>| day.map_or_else(String::new, |day| day.day.to_string());
+        Self {
+            from: day(tombstone.days.first()),
+            to: day(tombstone.days.last()),
+            days: tombstone.days.len() as u64,
+            lines: tombstone.days.iter().map(|day| day.lines).sum(),
+            at: crate::event::shown(&tombstone.at),
+            by: crate::event::shown(&tombstone.by),
+        }
+    }
+}
+
 /// What the verification found. Serialises to what `entrabot audit verify --json` prints.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
@@ -81,6 +114,8 @@ pub struct VerifyReport {
     pub torn_tail_bytes: u64,
     /// Lines of a later version of the format, verified by their bytes.
     pub newer_version: u64,
+    /// What was pruned, oldest first.
+    pub pruned: Vec<PrunedDays>,
     /// Names in the directory that are not the log's.
     pub ignored_names: u64,
     /// Day files.
@@ -176,10 +211,13 @@ pub(crate) fn verify_folder(
     options: &VerifyOptions,
 ) -> Result<VerifyReport, AuditError> {
     let unweighed = Unweighed::read(&*folder, Trusted { data, vkeys: options.vkeys.as_deref() })?;
-    let (snapshot, no_plain_file) = Snapshot::take(folder)?;
+    let (mut snapshot, no_plain_file) = Snapshot::take(folder)?;
+    // After the files: they are removed only once it is there.
+    let tombstones = tombstone::read(&*snapshot.folder)?;
     let first = first_leaf(&snapshot)?;
-    let evidence = Evidence::weigh(unweighed, snapshot.folder.path(), first)?;
+    let evidence = Evidence::weigh(unweighed, snapshot.folder.path(), first, tombstones)?;
     let mut verification = Verification::new(&snapshot, evidence);
+    verification.go_on_behind_what_was_pruned(&mut snapshot)?;
     if let Some(none) = no_plain_file {
         verification.fail(&none.name, 0, "it is a link or no plain file");
     } else if options.strict
@@ -277,6 +315,35 @@ impl Verification {
         let total: u64 = snapshot.files.iter().map(|file| file.size).sum();
         let examined = Examined::with_room(usize::try_from(total / USUAL_LINE).unwrap_or(0));
         Self { report, examined, evidence, next_expected: 0 }
+    }
+
+    /// Leaves the lines that a tombstone stands for out. A file of them that is still there, or again, has to be the
+    /// one that was pruned.
+    fn go_on_behind_what_was_pruned(&mut self, snapshot: &mut Snapshot) -> Result<(), AuditError> {
+        if self.evidence.unknown_beginning {
+            self.report.first_error = self.evidence.first_error.take();
+            return Ok(());
+        }
+        let Some(last) = self.evidence.pruned.last() else { return Ok(()) };
+        self.examined.go_on_behind(last);
+        self.report.pruned = self.evidence.pruned.iter().map(PrunedDays::of).collect();
+        let days: Vec<PrunedDay> =
+            self.evidence.pruned.iter().flat_map(|tombstone| tombstone.days.clone()).collect();
+        for file in std::mem::take(&mut snapshot.files) {
+            let Some(day) = days.iter().find(|day| day.day == file.day) else {
+                snapshot.files.push(file);
+                continue;
+            };
+            let same = day.is(&file).map_err(|error| {
+                AuditError::storage("read", snapshot.folder.file_path(&file.name), &error)
+            })?;
+            if same {
+                self.report.warnings.push(format!("{} was pruned and is still there, unchanged", file.name));
+            } else {
+                self.fail(&file.name, 0, "a day that was pruned is here again, with other lines");
+            }
+        }
+        Ok(())
     }
 
     fn is_clean(&self) -> bool {
@@ -430,7 +497,17 @@ impl Verification {
             let file = snapshot.files.last().map_or("", |file| file.name.as_str());
             return self.fail(file, 0, &reason);
         }
-        for closed in &self.evidence.closed {
+        if let Some(last) = self.evidence.pruned.last()
+            && !self.examined.prunings.contains(&last.record.as_u128())
+        {
+            let reason = "days were pruned by a tombstone of which nothing is on record";
+            return self.fail("", 0, reason);
+        }
+        let pruned = |name: &str| {
+            let mut days = self.evidence.pruned.iter().flat_map(|tombstone| &tombstone.days);
+            days.any(|day| day.day.file_name() == name)
+        };
+        for closed in self.evidence.closed.iter().filter(|closed| !pruned(&closed.name)) {
             let size = snapshot.files.iter().find(|file| file.name == closed.name).map(|file| file.size);
             if size != Some(closed.bytes) {
                 let reason = format!(
@@ -545,6 +622,7 @@ impl VerifyReport {
             pending: Vec::new(),
             torn_tail_bytes: 0,
             newer_version: 0,
+            pruned: Vec::new(),
             ignored_names: 0,
             files: 0,
             checkpoints: 0,
@@ -570,6 +648,10 @@ impl VerifyReport {
             }
         }
         lines.push(format!("events: {} ({} foreign lines besides)", self.events, self.foreign));
+        for pruned in &self.pruned {
+            let PrunedDays { from, to, days, lines: count, at, by } = pruned;
+            lines.push(format!("pruned: {from} to {to} ({days} days, {count} lines), at {at} by {by}"));
+        }
         lines.push(format!("checkpoints: {}, covering {} lines", self.checkpoints, self.sealed_lines));
         if self.torn_tail_bytes > 0 {
             lines.push(format!(

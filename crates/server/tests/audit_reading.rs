@@ -133,3 +133,60 @@ fn the_doctor_tells_of_a_broken_chain_and_of_the_room_left() {
     let broken = look();
     assert_eq!(check(&broken, "audit chain")["status"], "fail", "{broken}");
 }
+
+/// Days of a writer without a chain, as the Python original left them, and then one of ours.
+fn home_with_old_days() -> Home {
+    let mut home = Home::with_directories(Mode::Encrypted);
+    home.set("ENTRABOT_AGENT_ID", AGENT);
+    fs::create_dir_all(home.path("audit")).unwrap();
+    for day in ["2026-01-05", "2026-01-06", "2026-02-01"] {
+        let line = format!(
+            r#"{{"event_id":"{day}","timestamp":"{day}T10:00:00+00:00","agent_id":"a","action":"old.act","resource":"r","outcome":"success","attribution_type":"agent","metadata":{{}}}}"#
+        );
+        fs::write(home.path("audit").join(format!("{day}.jsonl")), format!("{line}\n")).unwrap();
+    }
+    home.run(&["audit", "append", "--action", "a", "--resource", "r", "--outcome", "success"]).expect(0);
+    home
+}
+
+#[test]
+fn old_days_are_pruned_and_the_verification_says_so() {
+    let home = home_with_old_days();
+    let days = |home: &Home| {
+        fs::read_dir(home.path("audit"))
+            .unwrap()
+            .filter(|entry| {
+                entry.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "jsonl")
+            })
+            .count()
+    };
+    for wrong in [
+        &["audit", "prune"][..],
+        &["audit", "prune", "--before", "soon"],
+        &["audit", "prune", "--keep-days", "1", "--before", "2026-01-01"],
+    ] {
+        home.run(wrong).expect(2);
+    }
+    let plan =
+        home.run(&["audit", "prune", "--before", "2026-03-01", "--dry-run", "--json"]).expect(0).json();
+    assert_eq!((plan["lines"].as_u64(), days(&home)), (Some(3), 4), "{plan}");
+    let answer = home.run(&["audit", "prune", "--before", "2026-03-01", "--json"]).expect(0).json();
+    assert_eq!(answer["days"], plan["days"]);
+    assert!(answer["tombstone"].as_str().unwrap().contains("\npruned-by uid "), "{answer}");
+    assert_eq!(days(&home), 1);
+    let verified = home.run(&["audit", "verify", "--json"]).expect(0).json();
+    assert_eq!(
+        (&verified["level"], &verified["pruned"][0]["days"]),
+        (&"anchored".into(), &3.into()),
+        "{verified}"
+    );
+    assert!(home.run(&["audit", "verify"]).expect(0).text().contains("pruned: 2026-01-05 to 2026-02-01"));
+    assert!(home.run(&["audit", "query", "--action", "old.act"]).expect(0).stdout.is_empty());
+    // Nothing is left to do; and a day that goes without a tombstone is an alarm.
+    let again = home.run(&["audit", "prune", "--keep-days", "0", "--json"]).expect(0).json();
+    assert_eq!(again["days"], serde_json::json!([]));
+    fs::remove_file(home.path("audit/checkpoints/tombstones.notes")).unwrap();
+    home.run(&["audit", "verify"]).expect(1);
+    let refused = home.run(&["audit", "prune", "--keep-days", "0", "--json"]).expect(1).json();
+    assert_eq!(refused["error_type"], "AuditPruneError");
+}

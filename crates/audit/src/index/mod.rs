@@ -19,6 +19,8 @@ use crate::read::{Ended, Look, Remember};
 use crate::reader::{PIECE, Snapshot};
 use crate::storage::read_range;
 
+pub(crate) use self::store::forget;
+
 /// A smaller log is read as fast as an index.
 const WORTH_IT: u64 = if cfg!(test) { 32 * 1024 } else { 8 * 1024 * 1024 };
 /// Lines that lie closer together are read at once.

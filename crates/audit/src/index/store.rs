@@ -143,6 +143,15 @@ impl Store {
     }
 }
 
+/// Takes away what is known of these days.
+pub(crate) fn forget(data: &dyn Folder, audit: &Path, days: &[Day]) {
+    let Ok(folder) = data.folder(&folder_name(audit), false) else { return };
+    for day in days {
+        // Where it stays, the next query that adds something takes it away.
+        let _gone_later = folder.remove(&file_name(*day));
+    }
+}
+
 /// What is known of one day file.
 #[derive(Debug)]
 pub(super) struct Known {

@@ -2,6 +2,7 @@
 
 mod export;
 mod filter;
+mod prune;
 mod report;
 
 use std::io::{BufRead, BufReader, Read, Write as _};
@@ -16,6 +17,7 @@ use serde_json::{Map, Value, json};
 
 use self::export::ExportArgs;
 use self::filter::Filter;
+use self::prune::PruneArgs;
 use self::report::ReportArgs;
 use super::{NO, YES};
 use crate::cli::AttributionArg;
@@ -87,6 +89,11 @@ enum AuditCommand {
     },
     /// Sign a checkpoint of all that is on record, and move the anchor
     Checkpoint,
+    /// Remove days that need not be kept, and leave a signed tombstone; that is put on record
+    #[command(
+        after_help = "Examples:\n  entrabot audit prune --keep-days 400 --dry-run\n  entrabot audit prune --before 2026-01-01"
+    )]
+    Prune(PruneArgs),
     /// Put a failure on record for calls whose process died before their outcome was known
     CloseOrphans,
     /// Go on after something that stopped the log; that is put on record
@@ -158,6 +165,7 @@ pub(crate) fn run(args: AuditArgs, json: bool) -> Result<u8, Failure> {
         AuditCommand::Report(args) => report::run(&args, json),
         AuditCommand::Status { dir } => status(&dir, json),
         AuditCommand::Checkpoint => print_sealed(writer.act(AuditLog::checkpoint)?.as_ref(), json),
+        AuditCommand::Prune(args) => prune::run(writer, &args, json),
         AuditCommand::CloseOrphans => close_orphans(writer, json),
         AuditCommand::Resume { accept_clock, accept_shrunk } => {
             resume(writer, accept_clock, accept_shrunk, json)
