@@ -72,6 +72,10 @@ impl BackendId {
     pub(crate) const fn of_this_system() -> &'static [Self] {
         if cfg!(target_os = "linux") {
             &[Self::GnomeKeyring, Self::KeePassXc, Self::KWallet, Self::Oo7]
+        } else if cfg!(target_os = "macos") {
+            &[Self::MacosKeychain]
+        } else if cfg!(windows) {
+            &[Self::WindowsCredentialManager]
         } else {
             &[]
         }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
 use crate::error::ValueTooLarge;
-use crate::platform::{Pinned, Touch, detect};
+use crate::platform::{Provider, Touch, detect};
 use crate::probe::{self, ProbeError, ProbeReport, ProbeStore};
 use crate::{
     Allowlist, BackendId, EntryName, Finding, InsecureKeyringBackendError, KeystoreError, SecretBytes,
@@ -18,7 +18,7 @@ const LARGEST_VALUE: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Candidate {
     finding: Finding,
-    pinned: Option<Pinned>,
+    provider: Option<Arc<dyn Provider>>,
     surroundings: Surroundings,
     /// How long the search took, which counts against the first operation.
     spent: Duration,
@@ -43,7 +43,7 @@ impl Candidate {
         let detected = detect(surroundings, Deadline::within(Deadline::OPERATION))?;
         Ok(Self {
             finding: detected.finding,
-            pinned: detected.pinned,
+            provider: detected.provider,
             surroundings: surroundings.clone(),
             spent: started.elapsed(),
         })
@@ -61,7 +61,7 @@ impl Candidate {
     /// Names what was found and what was expected.
     pub fn validate(self, allowlist: &Allowlist) -> Result<Keystore, InsecureKeyringBackendError> {
         let refuse = |finding| Err(InsecureKeyringBackendError::new(finding, allowlist));
-        let (Some(backend), Some(pinned)) = (self.finding.backend, self.pinned) else {
+        let (Some(backend), Some(provider)) = (self.finding.backend, self.provider) else {
             return refuse(self.finding);
         };
         // What cannot be verified takes the operator's explicit word, whatever it is.
@@ -83,7 +83,7 @@ impl Candidate {
             surroundings: self.surroundings,
             backend,
             finding: self.finding,
-            pinned: Mutex::new(Some(Arc::new(pinned))),
+            pinned: Mutex::new(Some(provider)),
             spent: AtomicU64::new(u64::try_from(self.spent.as_micros()).unwrap_or(u64::MAX)),
             #[cfg(feature = "test-util")]
             between: Mutex::new(None),
@@ -103,7 +103,7 @@ pub struct Keystore {
     backend: BackendId,
     finding: Finding,
     /// `None` after a connection was thrown away.
-    pinned: Mutex<Option<Arc<Pinned>>>,
+    pinned: Mutex<Option<Arc<dyn Provider>>>,
     /// Microseconds that opening took.
     spent: AtomicU64,
     #[cfg(feature = "test-util")]
@@ -223,7 +223,7 @@ impl Keystore {
 
     fn operate<T>(
         &self,
-        act: impl FnOnce(&Pinned, Deadline) -> Result<T, KeystoreError>,
+        act: impl FnOnce(&dyn Provider, Deadline) -> Result<T, KeystoreError>,
     ) -> Result<T, KeystoreError> {
         self.operate_within(self.operation_deadline(), act)
     }
@@ -231,18 +231,18 @@ impl Keystore {
     fn operate_within<T>(
         &self,
         deadline: Deadline,
-        act: impl FnOnce(&Pinned, Deadline) -> Result<T, KeystoreError>,
+        act: impl FnOnce(&dyn Provider, Deadline) -> Result<T, KeystoreError>,
     ) -> Result<T, KeystoreError> {
         let pinned = self.guarded(deadline)?;
-        let result = self.act_on(&pinned, deadline, act);
+        let result = self.act_on(&*pinned, deadline, act);
         self.settle(&pinned, result)
     }
 
     fn act_on<T>(
         &self,
-        pinned: &Pinned,
+        pinned: &dyn Provider,
         deadline: Deadline,
-        act: impl FnOnce(&Pinned, Deadline) -> Result<T, KeystoreError>,
+        act: impl FnOnce(&dyn Provider, Deadline) -> Result<T, KeystoreError>,
     ) -> Result<T, KeystoreError> {
         pinned.expect_unlocked(deadline)?;
         #[cfg(feature = "test-util")]
@@ -275,7 +275,7 @@ impl Keystore {
     }
 
     /// The provider, checked just now.
-    fn guarded(&self, deadline: Deadline) -> Result<Arc<Pinned>, KeystoreError> {
+    fn guarded(&self, deadline: Deadline) -> Result<Arc<dyn Provider>, KeystoreError> {
         let current = self.slot().clone();
         if let Some(pinned) = current {
             let touch = pinned.touch(deadline);
@@ -283,30 +283,33 @@ impl Keystore {
                 return Ok(pinned);
             }
         }
-        let fresh = Arc::new(self.guard_anew(deadline)?);
+        let fresh = self.guard_anew(deadline)?;
         *self.slot() = Some(Arc::clone(&fresh));
         Ok(fresh)
     }
 
     /// The whole guard, on a new connection, for the backend that this keystore was opened on.
-    fn guard_anew(&self, deadline: Deadline) -> Result<Pinned, KeystoreError> {
+    fn guard_anew(&self, deadline: Deadline) -> Result<Arc<dyn Provider>, KeystoreError> {
         let detected = detect(&self.surroundings, deadline)?;
         let candidate = Candidate {
             finding: detected.finding,
-            pinned: detected.pinned,
+            provider: detected.provider,
             surroundings: self.surroundings.clone(),
             spent: Duration::ZERO,
         };
         let same_backend = self.allowlist.narrowed_to(&[self.backend, BackendId::Unverified]);
         let slot = candidate.validate(&same_backend)?.pinned.into_inner();
         slot.unwrap_or_else(PoisonError::into_inner)
-            .and_then(Arc::into_inner)
             .ok_or_else(|| crate::error::ProviderGone { step: "checking the provider" }.into())
     }
 
     /// After a hang or a broken answer the connection is thrown away: what still arrives on it must not be taken for
     /// the answer to something else.
-    fn settle<T>(&self, pinned: &Arc<Pinned>, result: Result<T, KeystoreError>) -> Result<T, KeystoreError> {
+    fn settle<T>(
+        &self,
+        pinned: &Arc<dyn Provider>,
+        result: Result<T, KeystoreError>,
+    ) -> Result<T, KeystoreError> {
         let broken = matches!(
             result,
             Err(KeystoreError::TimedOut(_) | KeystoreError::ProviderGone(_) | KeystoreError::Provider(_))
@@ -328,7 +331,7 @@ impl Keystore {
         InsecureKeyringBackendError::new(finding, &self.allowlist).into()
     }
 
-    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<Pinned>>> {
+    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<dyn Provider>>> {
         self.pinned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -364,7 +367,7 @@ impl ProbeStore for Probed<'_> {
 
     fn read_anew(&self, entry: &EntryName) -> Result<SecretBytes, KeystoreError> {
         let pinned = self.keystore.guard_anew(self.deadline)?;
-        self.keystore.act_on(&pinned, self.deadline, |pinned, deadline| pinned.get(entry, deadline))
+        self.keystore.act_on(&*pinned, self.deadline, |pinned, deadline| pinned.get(entry, deadline))
     }
 
     fn remove(&self, entry: &EntryName) -> Result<(), KeystoreError> {

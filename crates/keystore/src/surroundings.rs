@@ -12,6 +12,9 @@ pub struct Surroundings {
     runtime_dir: Option<PathBuf>,
     /// Most particular first.
     data_homes: Vec<PathBuf>,
+    /// A scripted store in the place of the session bus.
+    #[cfg(test)]
+    system: Option<crate::platform::native::System>,
 }
 
 impl Surroundings {
@@ -40,7 +43,26 @@ impl Surroundings {
             bus_address: get("DBUS_SESSION_BUS_ADDRESS").map(|value| value.to_string_lossy().into_owned()),
             runtime_dir: get("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute()),
             data_homes,
+            #[cfg(test)]
+            system: None,
         }
+    }
+
+    /// With this credential store in the place of the session bus.
+    #[cfg(test)]
+    pub(crate) fn with_system(mut self, system: crate::platform::native::System) -> Self {
+        self.system = Some(system);
+        self
+    }
+
+    /// The credential store that the operating system has in the place of a session bus.
+    #[cfg(any(test, not(target_os = "linux")))]
+    pub(crate) fn system(&self) -> Option<crate::platform::native::System> {
+        #[cfg(test)]
+        if let Some(system) = &self.system {
+            return Some(system.clone());
+        }
+        crate::platform::native::of_this_system()
     }
 
     /// With this D-Bus address.

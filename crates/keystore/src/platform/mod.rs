@@ -1,7 +1,5 @@
 //! What differs between operating systems.
 
-#[cfg(not(target_os = "linux"))]
-mod elsewhere;
 #[cfg(all(feature = "test-util", unix))]
 mod fork;
 mod harden;
@@ -9,20 +7,35 @@ mod harden;
 mod linux;
 #[cfg(all(feature = "test-util", target_os = "linux"))]
 mod namespace;
+#[cfg(any(test, not(target_os = "linux")))]
+pub(crate) mod native;
+mod provider;
 #[cfg(unix)]
 mod signals;
 
-#[cfg(not(target_os = "linux"))]
-pub(crate) use elsewhere::{Pinned, Touch, detect};
 #[cfg(all(feature = "test-util", unix))]
 pub use fork::in_a_fork;
 pub use harden::harden_process;
-#[cfg(target_os = "linux")]
-pub(crate) use linux::{Pinned, Touch, detect};
 #[cfg(all(feature = "test-util", target_os = "linux"))]
 pub use namespace::enter_own_user_namespace;
+pub(crate) use provider::{Detected, Provider, Touch};
 #[cfg(unix)]
 pub(crate) use signals::Deferred;
+
+use crate::deadline::Deadline;
+use crate::{KeystoreError, Surroundings};
+
+/// Looks for the keyring of these surroundings, without touching a secret.
+pub(crate) fn detect(surroundings: &Surroundings, deadline: Deadline) -> Result<Detected, KeystoreError> {
+    #[cfg(any(test, not(target_os = "linux")))]
+    if let Some(system) = surroundings.system() {
+        return native::detect(&system, deadline);
+    }
+    #[cfg(target_os = "linux")]
+    return linux::detect(surroundings, deadline);
+    #[cfg(not(target_os = "linux"))]
+    return Ok(native::none_of_this_system());
+}
 
 /// Nothing to hold back: the probe's entry is swept by the next one.
 #[cfg(not(unix))]

@@ -12,6 +12,7 @@ use super::provider::{Program, ToldBy, data_home, program_of};
 use super::session::Session;
 use crate::deadline::Deadline;
 use crate::error::{KeyringTimeout, ProviderFault, ProviderGone};
+use crate::platform::{Detected, Touch};
 use crate::{
     Allowlist, AtRest, BackendId, Finding, InsecureKeyringBackendError, KeystoreError, Surroundings, Verdict,
 };
@@ -38,13 +39,6 @@ const DECLARE: &str = "let entrabot inspect the provider (for example `setcap -r
      distribution gave it a file capability, then log in again); or, knowing that its state is not checked, add \
      secret-service:unverified to ENTRABOT_KEYRING_BACKEND_ALLOWLIST";
 
-/// What detection found; `pinned` where it got far enough to talk to the collection.
-#[derive(Debug)]
-pub(crate) struct Detected {
-    pub(crate) finding: Finding,
-    pub(crate) pinned: Option<Pinned>,
-}
-
 /// One provider and one collection on one connection. Everything said to it goes to its unique name, which the bus
 /// gives to no other connection: whoever takes the well-known name over receives nothing.
 #[derive(Debug)]
@@ -60,26 +54,18 @@ pub(crate) struct Pinned {
     session: Mutex<Option<Arc<Session>>>,
 }
 
-/// Whether the pinned provider is still the one that passed the guard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Touch {
-    Same,
-    /// Something changed: a new guard must decide.
-    Changed,
-}
-
 /// Looks for the keyring of these surroundings, without touching a secret.
 pub(crate) fn detect(surroundings: &Surroundings, deadline: Deadline) -> Result<Detected, KeystoreError> {
     let bus = Bus::connect(surroundings, deadline).map_err(no_bus)?;
     let Some(owner) = find_provider(&bus, deadline)? else {
         let reason = "nobody provides org.freedesktop.secrets on the session bus";
-        return Ok(rejected(Finding::rejected(reason, GET_A_KEYRING)));
+        return Ok(Detected::rejected(Finding::rejected(reason, GET_A_KEYRING)));
     };
     let mut finding = Finding::rejected("", "");
     let Some(process) = process_of(&bus, &owner, deadline)? else {
         finding.reason = "the provider's process is another user's or cannot be told".into();
         finding.remedy = NOT_OURS.into();
-        return Ok(rejected(finding));
+        return Ok(Detected::rejected(finding));
     };
     let program = program_of(process);
     let backend = match &program {
@@ -92,14 +78,14 @@ pub(crate) fn detect(surroundings: &Surroundings, deadline: Deadline) -> Result<
             finding.executable.clone_from(path);
             finding.reason = format!("the provider is not to be trusted: {why}").into();
             finding.remedy = NOT_OURS.into();
-            return Ok(rejected(finding));
+            return Ok(Detected::rejected(finding));
         }
         Program::Replaced { path } => {
             finding.executable.clone_from(path);
             finding.reason = "the provider's program was replaced while it ran".into();
             finding.remedy =
                 "log out and in again, so that the keyring daemon of the installed version runs".into();
-            return Ok(rejected(finding));
+            return Ok(Detected::rejected(finding));
         }
     };
     finding.backend = Some(backend);
@@ -110,7 +96,7 @@ pub(crate) fn detect(surroundings: &Surroundings, deadline: Deadline) -> Result<
             finding.reason = reason.into();
             finding.remedy =
                 "create a keyring (in seahorse or KeePassXC), unlock it and make it the default one".into();
-            return Ok(rejected(finding));
+            return Ok(Detected::rejected(finding));
         }
     };
     finding.collection = Some(last_element(collection.as_str()).to_owned());
@@ -133,11 +119,7 @@ pub(crate) fn detect(surroundings: &Surroundings, deadline: Deadline) -> Result<
     finding.remedy = remedy.into();
     finding.at_rest = pinned.at_rest;
     finding.locked = Some(pinned.is_locked(deadline)?);
-    Ok(Detected { pinned: Some(pinned), finding })
-}
-
-fn rejected(finding: Finding) -> Detected {
-    Detected { finding, pinned: None }
+    Ok(Detected { provider: Some(Arc::new(pinned)), finding })
 }
 
 impl Pinned {
@@ -164,7 +146,7 @@ impl Pinned {
     }
 
     /// Checks before an act that nothing changed since the guard: the owner of the name, its program, and its file.
-    pub(crate) fn touch(&self, deadline: Deadline) -> Result<Touch, KeystoreError> {
+    pub(super) fn touch(&self, deadline: Deadline) -> Result<Touch, KeystoreError> {
         let step = "checking the provider";
         let same_owner = match owner_of_name(&self.bus, deadline) {
             Ok(owner) => owner == self.owner,
@@ -181,7 +163,7 @@ impl Pinned {
     }
 
     /// Whether they lie there less safely since.
-    pub(crate) fn is_exposed(&self) -> bool {
+    pub(super) fn is_exposed(&self) -> bool {
         let now = self.look_at_rest();
         now != self.at_rest && now != AtRest::Encrypted
     }

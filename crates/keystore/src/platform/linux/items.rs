@@ -8,6 +8,7 @@ use super::guard::Pinned;
 use super::session::{ALGORITHM, KeyAgreement, Session};
 use crate::deadline::Deadline;
 use crate::error::{AmbiguousEntry, KeyringLocked, KeyringTimeout, ProviderFault, ProviderGone};
+use crate::platform::{Provider, Touch};
 use crate::{BackendId, EntryName, KeystoreError, SecretBytes};
 
 /// What Python's `keyring` puts on its items, and what libsecret-based tools show.
@@ -24,8 +25,24 @@ const SERVICE_PATH: &str = "/org/freedesktop/secrets";
 type SealedSecret = (OwnedObjectPath, Vec<u8>, Vec<u8>, String);
 
 /// The items of the pinned collection. Every call goes to the unique name that passed the guard.
-impl Pinned {
-    pub(crate) fn get(&self, entry: &EntryName, deadline: Deadline) -> Result<SecretBytes, KeystoreError> {
+impl Provider for Pinned {
+    fn touch(&self, deadline: Deadline) -> Result<Touch, KeystoreError> {
+        self.touch(deadline)
+    }
+
+    fn is_exposed(&self) -> bool {
+        self.is_exposed()
+    }
+
+    /// The collection's own word, read from the provider each time.
+    fn expect_unlocked(&self, deadline: Deadline) -> Result<(), KeystoreError> {
+        if self.is_locked(deadline)? && !self.is_open_in_kwallet(deadline)? {
+            return Err(self.locked());
+        }
+        Ok(())
+    }
+
+    fn get(&self, entry: &EntryName, deadline: Deadline) -> Result<SecretBytes, KeystoreError> {
         let step = "reading an entry";
         loop {
             let item = self.find(entry, deadline)?.ok_or(KeystoreError::NoEntry)?;
@@ -50,12 +67,7 @@ impl Pinned {
         }
     }
 
-    pub(crate) fn put(
-        &self,
-        entry: &EntryName,
-        value: &SecretBytes,
-        deadline: Deadline,
-    ) -> Result<(), KeystoreError> {
+    fn put(&self, entry: &EntryName, value: &SecretBytes, deadline: Deadline) -> Result<(), KeystoreError> {
         let step = "writing an entry";
         loop {
             let found = self.find(entry, deadline)?;
@@ -73,7 +85,7 @@ impl Pinned {
         }
     }
 
-    pub(crate) fn delete(&self, entry: &EntryName, deadline: Deadline) -> Result<(), KeystoreError> {
+    fn delete(&self, entry: &EntryName, deadline: Deadline) -> Result<(), KeystoreError> {
         let step = "deleting an entry";
         loop {
             let item = self.find(entry, deadline)?.ok_or(KeystoreError::NoEntry)?;
@@ -87,20 +99,18 @@ impl Pinned {
         }
     }
 
-    pub(crate) fn contains(&self, entry: &EntryName, deadline: Deadline) -> Result<bool, KeystoreError> {
+    fn contains(&self, entry: &EntryName, deadline: Deadline) -> Result<bool, KeystoreError> {
         self.find(entry, deadline).map(|item| item.is_some())
     }
 
-    /// The names of all entries of a service, sorted; a name that several entries have comes once.
-    pub(crate) fn list(&self, service: &str, deadline: Deadline) -> Result<Vec<EntryName>, KeystoreError> {
+    fn list(&self, service: &str, deadline: Deadline) -> Result<Vec<EntryName>, KeystoreError> {
         let mut names = self.names(service, |_| true, deadline)?;
         names.sort();
         names.dedup();
         Ok(names)
     }
 
-    /// The entries of a service whose user name begins with `prefix` and that were made at least `age` ago.
-    pub(crate) fn older_than(
+    fn older_than(
         &self,
         age: Duration,
         service: &str,
@@ -115,7 +125,9 @@ impl Pinned {
         names.retain(|name| name.username().starts_with(prefix));
         Ok(names)
     }
+}
 
+impl Pinned {
     /// The names of a service's entries whose time of creation (seconds since 1970) is `wanted`.
     fn names(
         &self,
@@ -195,14 +207,6 @@ impl Pinned {
         );
         let (_, prompt) = created.map_err(|error| self.failure("writing an entry", error))?;
         self.conclude(&prompt, || Ok(self.find(entry, deadline)?.is_some()), deadline)
-    }
-
-    /// The collection's own word, read from the provider each time.
-    pub(crate) fn expect_unlocked(&self, deadline: Deadline) -> Result<(), KeystoreError> {
-        if self.is_locked(deadline)? && !self.is_open_in_kwallet(deadline)? {
-            return Err(self.locked());
-        }
-        Ok(())
     }
 
     /// An answer that names a prompt did nothing yet. Such a prompt is never called, for nobody may be there to answer

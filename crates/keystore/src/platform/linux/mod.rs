@@ -8,4 +8,4 @@ mod items;
 mod provider;
 mod session;
 
-pub(crate) use guard::{Pinned, Touch, detect};
+pub(crate) use guard::detect;
