@@ -149,6 +149,27 @@ fn another_process_that_went_on_to_the_next_day_is_followed() {
     assert!(verify(&bench.audit()).unwrap().ok);
 }
 
+#[test]
+fn case_35_a_day_file_that_is_gone_is_missed_whichever_it_was() {
+    let bench = Bench::new();
+    let log = bench.open();
+    for _ in 0..4 {
+        log.log_event(entry()).unwrap();
+        bench.shift(24 * HOUR);
+    }
+    drop(log);
+    assert_eq!(verify(&bench.audit()).unwrap().files, 4);
+    let aside = bench.dir.path().join("aside");
+    for (gone, noticed_in) in [("2026-07-12", "2026-07-13"), ("2026-07-14", "2026-07-15")] {
+        let path = bench.audit().join(format!("{gone}.jsonl"));
+        std::fs::rename(&path, &aside).unwrap();
+        let error = verify(&bench.audit()).unwrap().first_error.unwrap();
+        assert_eq!((error.file, error.line), (format!("{noticed_in}.jsonl"), 1));
+        std::fs::rename(&aside, &path).unwrap();
+    }
+    assert!(verify(&bench.audit()).unwrap().ok);
+}
+
 #[derive(Debug)]
 struct Stuck {
     inner: Arc<dyn CheckpointSigner>,
@@ -266,6 +287,23 @@ fn case_53_callers_that_do_not_fit_wait_and_are_refused_at_the_deadline() {
     lock.unlock().unwrap();
     log.log_event(entry()).unwrap();
     assert_eq!(verify(&bench.audit()).unwrap().events, 2);
+}
+
+#[test]
+fn case_53_a_full_queue_holds_callers_back_and_refuses_them_at_the_deadline() {
+    let bench = Bench::new();
+    open(bench.options()).log_event(entry()).unwrap();
+    let log = open(bench.options().with_deadline(Duration::from_millis(200)));
+    // Outcomes that drops left wait for the background, which does not run here; their places were reserved.
+    let body = crate::line::Body::system("a", "r", &serde_json::Map::new());
+    (0..4096).for_each(|_| log.engine().leave_abandoned(&body));
+    let start = Instant::now();
+    assert!(matches!(log.log_event(entry()), Err(AuditError::Timeout { .. })));
+    assert!(start.elapsed() >= Duration::from_millis(200), "{:?}", start.elapsed());
+    let mut told = 0;
+    assert!(matches!(log.log_events(&[entry()], |_, _| told += 1), Err(AuditError::Timeout { .. })));
+    drop(log);
+    assert_eq!((told, verify(&bench.audit()).unwrap().events), (0, 1));
 }
 
 /// A log with these lines, linked as they should be; `{prev}` and `{seq}` are filled in.

@@ -12,7 +12,7 @@ use crate::chain::{GENESIS, Hash, extend, prev_of, sha256};
 use crate::data::DataDir;
 use crate::engine::Engine;
 use crate::json::{hex, parse_hash};
-use crate::line::StoredLine;
+use crate::line::{MAX_LINE, StoredLine};
 use crate::merkle::{self, Frontier};
 use crate::note::{Checkpoint, ClosedDay, Located, Note, VerifyingKey, number, parse_notes};
 use crate::reader::{Walked, walk};
@@ -156,6 +156,7 @@ impl Sealer {
         let last_anchor = read_anchors(data)?.into_iter().rev().find(|anchor| anchor.place == self.place);
         let rotating = signers.as_ref().is_some_and(|signers| signers.previous.is_some());
         let cached = last_anchor.as_ref().and_then(|anchor| self.read_cache(data, anchor));
+        let cached = cached.filter(|progress| self.goes_on_from(progress));
         let notes = read_notes(&*self.audit)?;
         if let (Some(progress), false) = (&cached, rotating)
             && progress.day == Some(newest)
@@ -356,6 +357,22 @@ impl Sealer {
             && anchor.chain == chain
             && anchor.first == first;
         fits.then_some(Progress { tree, chain, first, day: Some(day), offset })
+    }
+
+    /// Whether the line behind what was computed names its end. A log that was put back from a backup and went on does
+    /// not: it is computed anew, and compared with its anchor.
+    fn goes_on_from(&self, progress: &Progress) -> bool {
+        let Some(day) = progress.day else { return false };
+        let Ok(file) = self.audit.open(&day.file_name()) else { return false };
+        let behind = progress.offset + MAX_LINE as u64 + 1;
+        let Ok(bytes) = read_range(&*file, progress.offset.saturating_sub(1), behind) else { return false };
+        let bytes = match progress.offset {
+            0 => Some(&bytes[..]),
+            _ => bytes.strip_prefix(b"\n"),
+        };
+        let Some(bytes) = bytes else { return false };
+        let line = memchr::memchr(b'\n', bytes).map(|end| &bytes[..end]);
+        line.and_then(prev_of).is_none_or(|prev| prev == progress.chain)
     }
 
     fn write_cache(&self, data: &dyn Folder, progress: &Progress) -> Result<(), AuditError> {

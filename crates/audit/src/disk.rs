@@ -27,6 +27,8 @@ pub(crate) struct DiskFolder {
     /// For its names. Open from the start: when descriptors run out, a log that is open must go on.
     listing: Mutex<Dir>,
     path: PathBuf,
+    device: u64,
+    inode: u64,
 }
 
 /// Whether the directory may be made, and for whom it may be used.
@@ -151,7 +153,7 @@ fn kind_of(mode: u32) -> Kind {
 
 /// A name in a directory, or with `EMPTY_PATH` what is open itself.
 #[cfg(target_os = "linux")]
-fn look(at: impl AsFd, name: &str, flags: AtFlags) -> Result<Stat, Errno> {
+fn look(at: impl AsFd, name: impl AsRef<Path>, flags: AtFlags) -> Result<Stat, Errno> {
     use rustix::fs::{StatxFlags, makedev, statx};
     let wanted = StatxFlags::TYPE
         | StatxFlags::MODE
@@ -159,7 +161,7 @@ fn look(at: impl AsFd, name: &str, flags: AtFlags) -> Result<Stat, Errno> {
         | StatxFlags::UID
         | StatxFlags::INO
         | StatxFlags::SIZE;
-    let found = statx(at, name, flags, wanted)?;
+    let found = statx(at, name.as_ref(), flags, wanted)?;
     Ok(Stat {
         device: makedev(found.stx_dev_major, found.stx_dev_minor),
         inode: found.stx_ino,
@@ -172,8 +174,9 @@ fn look(at: impl AsFd, name: &str, flags: AtFlags) -> Result<Stat, Errno> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn look(at: impl AsFd, name: &str, flags: AtFlags) -> Result<Stat, Errno> {
-    let stat = if name.is_empty() { fstat(at)? } else { rustix::fs::statat(at, name, flags)? };
+fn look(at: impl AsFd, name: impl AsRef<Path>, flags: AtFlags) -> Result<Stat, Errno> {
+    let name = name.as_ref();
+    let stat = if name.as_os_str().is_empty() { fstat(at)? } else { rustix::fs::statat(at, name, flags)? };
     #[allow(
         clippy::useless_conversion,
         clippy::unnecessary_cast,
@@ -218,7 +221,8 @@ impl DiskFolder {
 
     fn over(descriptor: OwnedFd, path: PathBuf) -> Result<Self, Errno> {
         let listing = Mutex::new(retry_on_intr(|| Dir::read_from(&descriptor))?);
-        Ok(Self { descriptor, listing, path })
+        let stat = look_at(&descriptor)?;
+        Ok(Self { descriptor, listing, path, device: stat.device, inode: stat.inode })
     }
 
     fn open_file(&self, name: &str, flags: OFlags, mode: Mode) -> io::Result<DiskFile> {
@@ -254,6 +258,14 @@ impl Folder for DiskFolder {
 
     fn changed(&self) -> io::Result<i128> {
         Ok(changed(&fstat(&self.descriptor)?))
+    }
+
+    fn is_in_place(&self) -> io::Result<bool> {
+        match look(rustix::fs::CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok((stat.device, stat.inode) == (self.device, self.inode)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn stat(&self, name: &str) -> io::Result<Option<Stat>> {

@@ -248,7 +248,10 @@ impl Evidence {
                 return self.fail(
                     &file,
                     line,
-                    format!("the checkpoint of {} lines that the anchor knows of is missing", anchor.size),
+                    format!(
+                        "the checkpoint of {} lines that the anchor knows of is missing; the newest one here covers {}",
+                        anchor.size, self.sealed
+                    ),
                 );
             }
             self.anchored = true;

@@ -222,6 +222,9 @@ impl Folder for SimFolder {
     fn names(&self) -> io::Result<(Vec<String>, u64)> {
         self.sim.act(|state| Ok((state.folders[self.number].now.keys().cloned().collect(), 0)))
     }
+    fn is_in_place(&self) -> io::Result<bool> {
+        self.sim.act(|_| Ok(true))
+    }
     fn changed(&self) -> io::Result<i128> {
         self.sim.act(|state| Ok(state.changes))
     }

@@ -36,6 +36,8 @@ pub(crate) trait Folder: Send + Sync + Debug {
     fn names(&self) -> io::Result<(Vec<String>, u64)>;
     /// Its time of change (`ctime`, which nobody can set), in nanoseconds since the epoch.
     fn changed(&self) -> io::Result<i128>;
+    /// Whether its path still leads to it.
+    fn is_in_place(&self) -> io::Result<bool>;
     /// `None` when there is no such name. Follows no link.
     fn stat(&self, name: &str) -> io::Result<Option<Stat>>;
     /// Opens for reading; follows no link, never blocks on a FIFO.

@@ -116,6 +116,38 @@ fn case_14_a_reader_writes_nothing_and_makes_no_lock() {
 }
 
 #[test]
+fn case_14_on_a_read_only_disk_the_log_refuses_and_readers_read() {
+    let home = Home::new();
+    let mount = |options: &str| {
+        std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "none"])
+            .arg(home.dir.path())
+            .output()
+            .is_ok_and(|output| output.status.success())
+    };
+    if !mount("size=1m,mode=0700") {
+        println!("skipped: cannot mount a tmpfs");
+        return;
+    }
+    home.open().log_event(entry(0)).unwrap();
+    let read_only = mount("remount,ro");
+    let append = || {
+        let log = entrabot_audit::AuditLog::open(home.options(), common::who());
+        log.and_then(|log| log.log_event(entry(1)))
+    };
+    let (refused, report, seen) = (append(), verify(&home.audit()), tail(&home.audit(), 5));
+    let again = mount("remount,rw").then(append);
+    let events = check(&home).events;
+    std::process::Command::new("umount").arg("-l").arg(home.dir.path()).status().unwrap();
+    assert!(read_only);
+    let error = refused.unwrap_err();
+    assert!(matches!(&error, AuditError::Storage(storage) if storage.code() == Some(30)), "{error:?}");
+    assert!(error.to_string().contains("audit/.lock"), "{error}");
+    assert!(report.unwrap().ok && seen.unwrap().len() == 1);
+    assert!(again.is_some_and(|result| result.is_ok()) && events == 2);
+}
+
+#[test]
 fn case_15_the_directory_itself_may_be_no_link_and_no_file() {
     let home = Home::new();
     let real = home.dir.path().join("real");
@@ -134,9 +166,14 @@ fn case_15_the_directory_itself_may_be_no_link_and_no_file() {
     entrabot_audit::AuditLog::open(options, common::who()).unwrap().log_event(entry(0)).unwrap();
 }
 
+fn make_node(path: &std::path::Path, kind: rustix::fs::FileType) -> rustix::io::Result<()> {
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, rustix::fs::makedev(1, 3))
+}
+
 #[test]
 fn case_16_a_day_file_that_is_none_is_refused_without_hanging() {
-    for kind in ["symlink", "dangling", "fifo", "dir"] {
+    for kind in ["symlink", "dangling", "fifo", "dir", "device"] {
         let home = written(1);
         let day = home.day_file();
         let moved = home.dir.path().join("moved");
@@ -144,14 +181,10 @@ fn case_16_a_day_file_that_is_none_is_refused_without_hanging() {
         match kind {
             "symlink" => symlink(&moved, &day).unwrap(),
             "dangling" => symlink("/nonexistent/x", &day).unwrap(),
-            "fifo" => rustix::fs::mknodat(
-                rustix::fs::CWD,
-                &day,
-                rustix::fs::FileType::Fifo,
-                rustix::fs::Mode::from_raw_mode(0o600),
-                0,
-            )
-            .unwrap(),
+            "fifo" => make_node(&day, rustix::fs::FileType::Fifo).unwrap(),
+            // `/dev/null` by another name; only root may make one.
+            "device" if make_node(&day, rustix::fs::FileType::CharacterDevice).is_err() => continue,
+            "device" => {}
             _ => fs::create_dir(&day).unwrap(),
         }
         let error = home.open().log_event(entry(1)).unwrap_err();
@@ -213,6 +246,34 @@ fn case_20_a_file_that_is_taken_away_is_noticed_and_missed_until_it_is_back() {
     let all = [fs::read(&moved).unwrap(), fs::read(&day).unwrap()].concat();
     fs::write(&day, all).unwrap();
     assert!(check(&home).ok);
+}
+
+#[test]
+fn case_20_a_directory_that_was_moved_takes_nothing_until_it_is_back() {
+    let home = written(1);
+    let log = home.open();
+    log.log_event(entry(1)).unwrap();
+    // From here on the writer takes the directory for granted as long as it does not change.
+    std::thread::sleep(Duration::from_millis(40));
+    log.log_event(entry(2)).unwrap();
+    let moved = home.dir.path().join("moved");
+    for replaced in [false, true] {
+        fs::rename(home.audit(), &moved).unwrap();
+        if replaced {
+            fs::create_dir(home.audit()).unwrap();
+        }
+        let error = log.log_event(entry(3)).unwrap_err();
+        assert!(matches!(&error, AuditError::Unsafe(_)), "{error:?}");
+        assert!(error.to_string().contains("moved"), "{error}");
+        if replaced {
+            fs::remove_dir(home.audit()).unwrap();
+        }
+        fs::rename(&moved, home.audit()).unwrap();
+        log.log_event(entry(4)).unwrap();
+    }
+    assert_eq!((check(&home).ok, check(&home).events), (true, 5));
+    fs::remove_dir_all(home.audit()).unwrap();
+    assert!(log.log_event(entry(5)).is_err());
 }
 
 #[test]

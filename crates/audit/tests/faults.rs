@@ -336,3 +336,18 @@ fn case_52_an_open_log_needs_no_further_descriptor() {
     let (code, acknowledged, said) = limited(&Home::new(), "ulimit -n 5", "3");
     assert!(code == Some(1) && acknowledged.is_empty() && !said.contains("panicked"), "{said}");
 }
+
+#[test]
+fn case_19_rights_do_not_hang_on_the_umask() {
+    use std::os::unix::fs::PermissionsExt as _;
+    for umask in ["0", "0777"] {
+        let home = Home::new();
+        let (code, acknowledged, said) = limited(&home, &format!("umask {umask}"), "3");
+        assert_eq!((code, acknowledged.len()), (Some(0), 3), "{said}");
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&home.audit()), 0o700, "umask {umask}");
+        for file in [home.day_file(), home.audit().join(".lock")] {
+            assert_eq!(mode(&file), 0o600, "umask {umask}: {}", file.display());
+        }
+    }
+}

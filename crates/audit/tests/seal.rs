@@ -123,6 +123,52 @@ fn case_36_another_installations_log_is_found_out_wherever_it_lies() {
     assert!(!report.ok, "{report:?}");
 }
 
+/// A copy of the directory, as a backup keeps it.
+fn copy_of(dir: &Path, to: &Path) {
+    let status = std::process::Command::new("cp").arg("-a").args([dir, to]).status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
+fn case_33_a_directory_that_was_rolled_back_is_missed() {
+    let sealed = Sealed::new();
+    sealed.write(4);
+    let backup = sealed.home.dir.path().join("backup");
+    copy_of(&sealed.home.audit(), &backup);
+    sealed.write(3);
+    std::fs::remove_dir_all(sealed.home.audit()).unwrap();
+    copy_of(&backup, &sealed.home.audit());
+    let report = sealed.verify();
+    assert!(!report.ok && report.first_error.unwrap().reason.contains("7 lines"));
+    // Without the anchor it hangs on what the checkpoints cover, and the report says how much that is.
+    let vkeys = sealed.home.data().join("audit-vkeys");
+    sealed.home.open().log_event(entry(0)).unwrap();
+    let options = VerifyOptions::new().with_vkeys(&vkeys);
+    let report = verify_with(&sealed.home.audit(), &options).unwrap();
+    assert_eq!((report.ok, report.level, report.sealed_lines), (true, VerifyLevel::Signed, 4), "{report:?}");
+    assert!(report.events > report.sealed_lines && report.to_text().contains("covering 4 lines"));
+}
+
+#[test]
+fn case_36_a_backup_that_was_put_back_and_went_on_is_a_fork() {
+    let sealed = Sealed::new();
+    sealed.write(5);
+    let backup = sealed.home.dir.path().join("backup");
+    copy_of(&sealed.home.audit(), &backup);
+    sealed.write(3);
+    std::fs::remove_dir_all(sealed.home.audit()).unwrap();
+    copy_of(&backup, &sealed.home.audit());
+    // The other head. It goes on being written, and is never sealed as if it were the one that the anchor knows.
+    let log = sealed.open();
+    for number in 0..6 {
+        log.log_event(entry(number)).unwrap();
+    }
+    let error = log.checkpoint().unwrap_err();
+    assert!(error.to_string().contains("not the one that its anchor knows"), "{error}");
+    let reason = sealed.verify().first_error.unwrap().reason;
+    assert!(reason.contains("8 lines") && reason.contains("covers 5"), "{reason}");
+}
+
 #[test]
 fn a_copy_is_known_by_its_first_line() {
     let sealed = Sealed::new();

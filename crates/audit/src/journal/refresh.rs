@@ -30,6 +30,7 @@ impl Journal {
             return Ok(self.take_over(open.size)?);
         }
         self.listed = None;
+        self.check_place()?;
         self.check_head()?;
         self.follow_newer_days()?;
         self.listed = is_settled(changed).then_some(changed);
@@ -43,6 +44,15 @@ impl Journal {
             return self.shrunk(size);
         }
         self.catch_up(size)
+    }
+
+    /// A directory that was moved or removed would be written to for ever, and nobody would look there.
+    fn check_place(&self) -> Result<(), AuditError> {
+        let path = self.folder.path();
+        if self.folder.is_in_place().map_err(|e| AuditError::storage("inspect", path, &e))? {
+            return Ok(());
+        }
+        Err(AuditError::unsafe_place(path, "it was moved, removed or replaced while in use"))
     }
 
     fn check_head(&mut self) -> Result<(), AuditError> {
