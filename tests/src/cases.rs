@@ -200,6 +200,7 @@ pub const CASES: &[Case] = &[
     error("33", "redirect_308", "redirect to localhost"),
     error("33", "redirect_other_host", "redirect to evil.example, which is not followed"),
     error("34", "echo_token", "bad token [redacted]"),
+    text("34", "echo_token_in_content", "the true text of [redacted]", Rmcp::KeepsMore),
     size("35", "header_bomb", "answer"),
     sound("35", "early_hints"),
     // Last: a client remembers the revision that a server spoke.

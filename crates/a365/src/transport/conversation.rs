@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::exchange::{self, Attempt, Listener};
 use super::failure::{Again, Failure};
 use super::http::{HttpClient, ProtocolHeaders};
+use super::redact;
 use super::server_state::{Mode, ServerState};
 use crate::Server;
 use crate::catalog::Effect;
@@ -94,7 +95,7 @@ impl<'a> Conversation<'a> {
         self.progress = Some((sink, source));
     }
 
-    /// The bearer, so that an error can be searched for it.
+    /// The bearer, so that what comes back can be searched for it.
     pub(super) fn bearer(&self) -> Option<&str> {
         self.token.expose_for(self.server.endpoint().resource())
     }
@@ -237,6 +238,9 @@ impl<'a> Conversation<'a> {
                 params.insert("cursor".into(), cursor.as_str().into());
             }
             let mut result = self.request("tools/list", None, params, None, Effect::Read).await?;
+            if let Some(bearer) = self.bearer() {
+                redact::without_in(bearer, &mut result);
+            }
             let Some(Value::Array(tools)) = result.remove("tools") else {
                 return Err(Failure::protocol("a listing without tools"));
             };

@@ -5,6 +5,7 @@ mod exchange;
 mod failure;
 mod http;
 mod pinning;
+mod redact;
 mod server_state;
 
 use std::path::Path;
@@ -140,7 +141,7 @@ impl Transport {
         params.insert("name".into(), call.tool().as_str().into());
         let name = Some(call.tool().as_str());
         let result = conversation.request("tools/call", name, params, Some(arguments), call.effect()).await?;
-        let result = message::read_call_result(result).map_err(|bad| match bad {
+        let mut result = message::read_call_result(result).map_err(|bad| match bad {
             BadResult::Rule(rule) => Failure::protocol(rule),
             BadResult::TooLarge => Failure::after_sending(CallFailure::TooLarge {
                 what: "a file or text",
@@ -149,6 +150,14 @@ impl Transport {
         })?;
         if result.is_error {
             return Err(failure::of_tool_error(result.text));
+        }
+        if let Some(bearer) = conversation.bearer() {
+            match &mut result.body {
+                Body::Object(entries) => redact::without_in(bearer, entries),
+                Body::Json(value) => redact::without(bearer, value),
+                Body::Text(text) => *text = text.replace(bearer, redact::INSTEAD),
+                Body::Listing(_) | Body::Empty => {}
+            }
         }
         if result.body.is_empty() && call.effect() == Effect::Read {
             return Err(Failure::protocol("an answer without content"));

@@ -291,6 +291,11 @@ fn shape(case: &str, request: &Request, reply: &Value) -> Option<Answer> {
             let token = request.bearer().unwrap_or_default();
             json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32603, "message": format!("bad token {token}")}})
         }
+        "echo_token_in_content" => {
+            let said =
+                json!({"content": format!("the true text of {}", request.bearer().unwrap_or_default())});
+            content(json!([{"type": "text", "text": said.to_string()}]))
+        }
         "cursor_loop" => {
             let mut reply = reply.clone();
             reply["result"]["nextCursor"] = json!("0");
