@@ -179,6 +179,7 @@ pub const CASES: &[Case] = &[
     error("25", "401_claims", "token rejected with 401"),
     error("26", "401", "token rejected with 401"),
     error("27", "403_scope", "McpServers.CopilotMCP.All was not consented to"),
+    error("28", "403_licence", "lacks a licence"),
     error("28", "403_policy", "refused by a policy"),
     error("28", "403_html", "refused by a policy"),
     error("29", "404", "HTTP 404"),

@@ -41,6 +41,7 @@ fn a_refusing_work_iq_is_told_apart_and_outlived() -> io::Result<()> {
     for (case, error_type, said) in [
         ("401", "A365McpCallError", "401"),
         ("403_scope", "A365ConsentMissingError", "McpServers.CopilotMCP.All"),
+        ("403_licence", "A365LicenceMissingError", "assign a Microsoft 365 Copilot licence"),
         ("403_policy", "A365ForbiddenError", "403"),
         ("404", "A365TenantNotActivatedError", "404"),
         ("500", "A365McpCallError", "500"),
@@ -54,7 +55,7 @@ fn a_refusing_work_iq_is_told_apart_and_outlived() -> io::Result<()> {
     home.cloud.clear_faults();
     assert!(!create(&client)?.is_error, "the server lives on");
     client.stop()?;
-    let mut expected = vec![vec!["pending".to_owned(), "failure".to_owned()]; 5];
+    let mut expected = vec![vec!["pending".to_owned(), "failure".to_owned()]; 6];
     expected.push(vec!["pending".to_owned(), "success".to_owned()]);
     assert_eq!(spans(&home.a365_records()?), expected);
     Ok(())

@@ -2,6 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use entrabot_a365::tools::CreateWordDocument;
+use entrabot_a365::{Resource, TokenSource};
+use entrabot_identity::{AccessToken, ClaimsChallenge, TokenFuture};
+
 use entrabot_tests::stand_in::{Effect, Fault};
 
 use crate::harness::Door;
@@ -45,6 +49,37 @@ async fn a_call_dropped_while_it_waits_for_its_token_is_closed_too() {
         assert!(started.elapsed() < Duration::from_secs(3), "{:?}", door.outcomes());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    assert!(door.work_iq().is_empty());
+}
+
+/// A part of the program that breaks.
+#[derive(Debug)]
+struct Broken;
+
+impl TokenSource for Broken {
+    fn token<'a>(&'a self, _: &'a Resource) -> TokenFuture<'a> {
+        Box::pin(async { panic!("broken on purpose") })
+    }
+    fn token_after_rejection<'a>(
+        &'a self,
+        resource: &'a Resource,
+        _: &'a AccessToken,
+        _: Option<&'a ClaimsChallenge>,
+    ) -> TokenFuture<'a> {
+        self.token(resource)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_in_which_something_panics_is_closed_too() {
+    let door = Door::open();
+    let broken = door.with_tokens(std::sync::Arc::new(Broken));
+    let call = tokio::spawn(async move {
+        broken.create_word_document(CreateWordDocument::new("x", "<p>x</p>").unwrap()).await.map(drop)
+    });
+    assert!(call.await.unwrap_err().is_panic());
+    let outcomes: Vec<_> = door.outcomes().into_iter().map(|(_, outcome)| outcome).collect();
+    assert_eq!(outcomes, ["pending", "failure"]);
     assert!(door.work_iq().is_empty());
 }
 

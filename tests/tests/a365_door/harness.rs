@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use entrabot_a365::tools::{CreateWordDocument, CreatedDocument, ReadWordDocument, WordDocument};
-use entrabot_a365::{A365Error, Answered, KeystoreError, PinSeal, ServerName, ToolName, WorkIqProvider};
+use entrabot_a365::{
+    A365Error, Answered, KeystoreError, PinSeal, ServerName, TokenSource, ToolName, WorkIqProvider,
+};
 use entrabot_audit::{AuditLog, AuditOptions};
 use entrabot_identity::{AttributionChain, Config, Egress, Session, TokenExchange};
 use entrabot_tests::cases::TRUE_TEXT;
@@ -61,6 +63,11 @@ impl Door {
     /// Another door over the same cloud and the same directories, as a process started later has it.
     pub(crate) fn again(&mut self) {
         (self.provider, self.tokens) = provider(&self.cloud, self.directory.path(), Vec::new(), &self.seal);
+    }
+
+    /// Another door over the same directories, whose tokens come from elsewhere.
+    pub(crate) fn with_tokens(&self, tokens: Arc<dyn TokenSource>) -> WorkIqProvider {
+        door(&config(&self.cloud, self.directory.path(), Vec::new()), tokens, &self.seal)
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -144,17 +151,20 @@ fn provider(
     seal: &Arc<SealInMemory>,
 ) -> (WorkIqProvider, Arc<TokenExchange>) {
     let config = config(cloud, directory, extra);
+    let tokens = Arc::new(ready_agent::exchange(KeyFile::of(cloud.info()), &config));
+    (door(&config, Arc::clone(&tokens) as _, seal), tokens)
+}
+
+fn door(config: &Config, tokens: Arc<dyn TokenSource>, seal: &Arc<SealInMemory>) -> WorkIqProvider {
     let session = Arc::new(Session::new());
     let audit = AuditLog::open(
         AuditOptions::new(config.audit_dir(), config.data_dir()),
-        Arc::new(AttributionChain::new(&config, session)),
+        Arc::new(AttributionChain::new(config, session)),
     )
     .expect("an audit log");
-    let egress = Egress::from_config(&config).expect("the stand-in's CA");
-    let tokens = Arc::new(ready_agent::exchange(KeyFile::of(cloud.info()), &config));
+    let egress = Egress::from_config(config).expect("the stand-in's CA");
     let seal = Some(Arc::clone(seal) as Arc<dyn PinSeal>);
-    let door = WorkIqProvider::with_seal(&config, audit, Arc::clone(&tokens) as _, &egress, seal);
-    (door.expect("a door"), tokens)
+    WorkIqProvider::with_seal(config, audit, tokens, &egress, seal).expect("a door")
 }
 
 pub(crate) fn config(cloud: &StandIn, directory: &Path, extra: Vec<(&'static str, String)>) -> Config {

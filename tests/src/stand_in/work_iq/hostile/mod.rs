@@ -84,6 +84,7 @@ fn refusal(case: &str) -> Option<Answer> {
         "403_scope" => {
             forbidden("Access denied: Scope 'McpServers.CopilotMCP.All' is not present in the request.")
         }
+        "403_licence" => forbidden("Access denied: the user has no Microsoft 365 Copilot license."),
         "403_policy" => forbidden("The administrator of the tenant has blocked this server."),
         "403_html" => {
             Answer::whole(403, "text/html", b"<html><body><h1>Access Denied</h1></body></html>".to_vec())
