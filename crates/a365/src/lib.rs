@@ -14,6 +14,7 @@ mod endpoint;
 mod error;
 mod manifest;
 mod message;
+mod observer;
 mod offer;
 mod pins;
 mod presentable;
@@ -44,6 +45,7 @@ pub use error::{A365Error, CallError, CallFailure, Fate, InvalidArgument};
 #[doc(hidden)]
 pub use manifest::lint_bytes;
 pub use manifest::{Finding, Server, Servers, Severity, lint_manifest};
+pub use observer::{CallObservation, CallObserver, TraceParent};
 pub use offer::{Offer, OfferedTool};
 pub use pins::{KeyringSeal, PinSeal};
 pub use progress::{Progress, ProgressSink};

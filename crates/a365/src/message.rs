@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value, json};
 
+use crate::observer::TraceParent;
 use crate::progress::Raised;
 use crate::reply::Body;
 use crate::strict_json;
@@ -212,9 +213,13 @@ pub(crate) fn initialize_params() -> Map<String, Value> {
     params
 }
 
-/// The `_meta` of a request: what the stateless revision wants in every one, and the token for its progress where
-/// somebody wants to hear of it. `None` where there is neither.
-pub(crate) fn meta(stateless: bool, progress_token: Option<&str>) -> Option<Value> {
+/// The `_meta` of a request: what the stateless revision wants in every one, the token for its progress where somebody wants
+/// to hear of it, and the trace that it belongs to. `None` where there is nothing of these.
+pub(crate) fn meta(
+    stateless: bool,
+    progress_token: Option<&str>,
+    trace: Option<TraceParent>,
+) -> Option<Value> {
     let mut meta = Map::new();
     if stateless {
         meta.insert("io.modelcontextprotocol/protocolVersion".into(), STATELESS_REVISION.into());
@@ -223,6 +228,9 @@ pub(crate) fn meta(stateless: bool, progress_token: Option<&str>) -> Option<Valu
     }
     if let Some(token) = progress_token {
         meta.insert("progressToken".into(), token.into());
+    }
+    if let Some(trace) = trace {
+        meta.insert("traceparent".into(), trace.to_string().into());
     }
     (!meta.is_empty()).then(|| meta.into())
 }

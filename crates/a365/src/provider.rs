@@ -2,13 +2,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use entrabot_audit::{AuditLog, Recorded, SettleError};
-use entrabot_identity::{Config, Egress, TokenSource};
+use entrabot_identity::{Config, Diagnose as _, Egress, TokenSource};
 use serde_json::{Map, Value};
 
 use crate::catalog::KnownTool;
 use crate::definitions::ToolDefinition;
 use crate::error::CallFailure;
 use crate::manifest::ManifestSource;
+use crate::observer::{CallObserver, Observer};
 use crate::pins::{self, PinSeal};
 use crate::{
     A365Error, Offer, OfferedTool, ProgressSink, Reply, Server, ServerName, Servers, ToolCall, ToolName,
@@ -41,6 +42,7 @@ pub struct Trusted {
 pub struct WorkIqProvider {
     inner: Arc<Inner>,
     progress: Option<ProgressSink>,
+    observer: Option<Observer>,
 }
 
 #[derive(Debug)]
@@ -88,13 +90,19 @@ impl WorkIqProvider {
         let transport = Transport::new(egress, config.data_dir(), seal, config.xpia_wrap())?;
         let manifest = ManifestSource::from_config(config)?;
         let inner = Inner { audit, tokens, transport, manifest, routes: Mutex::default() };
-        Ok(Self { inner: Arc::new(inner), progress: None })
+        Ok(Self { inner: Arc::new(inner), progress: None, observer: None })
     }
 
     /// The same door, of whose calls' progress `sink` hears.
     #[must_use]
     pub fn reporting_to(&self, sink: ProgressSink) -> Self {
-        Self { inner: Arc::clone(&self.inner), progress: Some(sink) }
+        Self { progress: Some(sink), ..self.clone() }
+    }
+
+    /// The same door, of each of whose calls `observer` hears.
+    #[must_use]
+    pub fn observed_by(&self, observer: Arc<dyn CallObserver>) -> Self {
+        Self { observer: Some(Observer(observer)), ..self.clone() }
     }
 
     /// One audited call of exactly this server and tool.
@@ -106,6 +114,21 @@ impl WorkIqProvider {
             Some(sink) => call.reporting_to(sink.clone()),
             None => call,
         };
+        let Some(Observer(observer)) = &self.observer else { return self.call_on_record(call).await };
+        let observation = observer.begins(call.server_name(), call.tool());
+        let call = match observation.traceparent() {
+            Some(trace) => call.traced(trace),
+            None => call,
+        };
+        let result = self.call_on_record(call).await;
+        match &result {
+            Ok(answered) => observation.ended(Some(answered.recorded), None),
+            Err(error) => observation.ended(error.recorded(), Some(error.error_type())),
+        }
+        result
+    }
+
+    async fn call_on_record(&self, call: ToolCall) -> Result<Answered, A365Error> {
         let audit = self.inner.audit.clone();
         // Durable on disk before anything leaves. It blocks, so not on the runtime; dropped while it runs, the
         // permit it gives is dropped too, and that closes the span.

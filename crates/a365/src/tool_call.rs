@@ -4,6 +4,7 @@ use entrabot_audit::{Auditable, Subject};
 use serde_json::{Map, Value};
 
 use crate::catalog::{self, Effect};
+use crate::observer::TraceParent;
 use crate::progress::ProgressSink;
 use crate::{Server, ServerName, ToolName};
 
@@ -21,6 +22,7 @@ pub struct ToolCall {
     tool: ToolName,
     request: Request,
     progress: Option<ProgressSink>,
+    trace: Option<TraceParent>,
 }
 
 /// What is asked.
@@ -59,7 +61,7 @@ impl ToolCall {
     pub fn new(server: &Server, tool: ToolName, arguments: Map<String, Value>) -> Self {
         let effect = catalog::effect(tool.as_str());
         let request = Request::Call { arguments, effect, check: Check::Nothing };
-        Self { server: server.clone(), tool, request, progress: None }
+        Self { server: server.clone(), tool, request, progress: None, trace: None }
     }
 
     /// The same, whose arguments are checked against the schema that the server advertises before they leave.
@@ -87,6 +89,13 @@ impl ToolCall {
         self
     }
 
+    /// The same as a part of this trace, of which the server is told.
+    #[must_use]
+    pub fn traced(mut self, trace: TraceParent) -> Self {
+        self.trace = Some(trace);
+        self
+    }
+
     /// What `server` offers.
     #[must_use]
     pub fn list(server: &Server) -> Self {
@@ -103,7 +112,7 @@ impl ToolCall {
 
     fn listing(server: &Server, name: &str, purpose: Purpose) -> Self {
         let tool = ToolName::parse(name).expect("letters and a dot are a tool name");
-        Self { server: server.clone(), tool, request: Request::List(purpose), progress: None }
+        Self { server: server.clone(), tool, request: Request::List(purpose), progress: None, trace: None }
     }
 
     /// The server it goes to.
@@ -127,6 +136,9 @@ impl ToolCall {
     }
     pub(crate) fn progress(&self) -> Option<&ProgressSink> {
         self.progress.as_ref()
+    }
+    pub(crate) fn trace(&self) -> Option<TraceParent> {
+        self.trace
     }
     pub(crate) fn server_name(&self) -> &ServerName {
         self.server.name()

@@ -19,6 +19,7 @@ mod serve;
 mod sign_in;
 mod singleton;
 mod stdio;
+mod telemetry;
 mod terminal;
 #[cfg(feature = "test-util")]
 pub mod test_util;

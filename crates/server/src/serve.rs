@@ -18,6 +18,7 @@ use crate::logging;
 use crate::mcp::{EntrabotServer, Exposed, InFlight, foreign_bases};
 use crate::singleton::SingletonLock;
 use crate::stdio::StdioTransport;
+use crate::telemetry::{Telemetry, Transport};
 
 /// Threads for the audit and the keyring, which block. More calls than that share one group commit after the other.
 const BLOCKING_THREADS: usize = 128;
@@ -29,7 +30,7 @@ const CLOSING: Duration = Duration::from_millis(500);
 /// # Errors
 /// A setting is malformed, the Python original is running, or the runtime cannot be made.
 pub(crate) fn over_stdio(config: Config, exposed: Exposed) -> Result<(), Failure> {
-    run(config, exposed, stdio)
+    run(config, exposed, Transport::Stdio, stdio)
 }
 
 /// Serves MCP over HTTP until a signal.
@@ -37,7 +38,7 @@ pub(crate) fn over_stdio(config: Config, exposed: Exposed) -> Result<(), Failure
 /// # Errors
 /// As [`over_stdio`]; the address cannot be listened on.
 pub(crate) fn over_http(config: Config, exposed: Exposed, options: HttpOptions) -> Result<(), Failure> {
-    run(config, exposed, async |serving| {
+    run(config, exposed, Transport::Http, async |serving| {
         http::serve::<http::Stateless>(options, serving.server(), serving.stop.clone()).await?;
         // What is still at work would otherwise go on until the runtime is gone.
         serving.abandon.cancel();
@@ -50,6 +51,7 @@ struct Serving {
     parts: Parts,
     in_flight: InFlight,
     exposed: Exposed,
+    telemetry: Telemetry,
     /// No further request is taken.
     stop: CancellationToken,
     /// What is in flight ends.
@@ -59,12 +61,14 @@ struct Serving {
 impl Serving {
     fn server(&self) -> EntrabotServer {
         EntrabotServer::new(self.parts.clone(), self.in_flight.clone(), self.exposed.clone())
+            .with_telemetry(self.telemetry.clone())
     }
 }
 
 fn run(
     config: Config,
     exposed: Exposed,
+    transport: Transport,
     serve: impl AsyncFnOnce(&Serving) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let _singleton = SingletonLock::share(config.data_dir())?;
@@ -83,10 +87,15 @@ fn run(
         .enable_all()
         .build()
         .map_err(|error| Failure::io("start the runtime", &error))?;
+    let (telemetry, exporting) = {
+        let _inside = runtime.enter();
+        Telemetry::start(parts.config(), parts.egress(), transport)
+    };
     let serving = Serving {
         parts: parts.clone(),
         in_flight: InFlight::default(),
         exposed,
+        telemetry,
         stop: CancellationToken::new(),
         abandon: CancellationToken::new(),
     };
@@ -98,6 +107,9 @@ fn run(
         let result = serve(&serving).await;
         if !serving.in_flight.none(CLOSING).await {
             tracing::warn!("a call did not stop in time; its span is left open");
+        }
+        if let Some(exporting) = exporting {
+            exporting.stop().await;
         }
         tracing::debug!(tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks(), "at the end");
         result

@@ -22,6 +22,7 @@ use crate::catalog::Effect;
 use crate::definitions::{Definition, MAX_TOOLS};
 use crate::error::CallFailure;
 use crate::message;
+use crate::observer::TraceParent;
 use crate::progress::ProgressSink;
 
 /// The whole time of a call, from the token on.
@@ -48,6 +49,8 @@ pub(super) struct Conversation<'a> {
     sessions: u32,
     /// Who hears of the call's progress, and the `source` of its messages.
     progress: Option<(&'a ProgressSink, String)>,
+    /// What the server is told of the call's trace.
+    trace: Option<TraceParent>,
     _slot: SemaphorePermit<'a>,
 }
 
@@ -86,6 +89,7 @@ impl<'a> Conversation<'a> {
             refreshed: false,
             sessions: 0,
             progress: None,
+            trace: None,
             _slot: slot,
         })
     }
@@ -93,6 +97,11 @@ impl<'a> Conversation<'a> {
     /// Hears of the call's progress from here on.
     pub(super) fn listen(&mut self, sink: &'a ProgressSink, source: String) {
         self.progress = Some((sink, source));
+    }
+
+    /// The requests belong to this trace from here on.
+    pub(super) fn trace(&mut self, trace: Option<TraceParent>) {
+        self.trace = trace;
     }
 
     /// The bearer, so that what comes back can be searched for it.
@@ -116,7 +125,7 @@ impl<'a> Conversation<'a> {
             let id = next_id();
             // Only of the call itself: what stands around it is not what the caller waits for.
             let progress_token = self.progress.as_ref().filter(|_| arguments.is_some()).map(|_| id.as_str());
-            match message::meta(mode == Mode::Stateless, progress_token) {
+            match message::meta(mode == Mode::Stateless, progress_token, self.trace) {
                 Some(meta) => params.insert("_meta".into(), meta),
                 None => params.remove("_meta"),
             };

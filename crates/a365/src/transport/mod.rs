@@ -110,6 +110,7 @@ impl Transport {
         call: &'a ToolCall,
         conversation: &mut Conversation<'a>,
     ) -> Result<Reply, Failure> {
+        conversation.trace(call.trace());
         match call.request() {
             Request::List(purpose) => {
                 let definitions = conversation.list_tools().await?;

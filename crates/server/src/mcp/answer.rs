@@ -1,7 +1,7 @@
 //! Results as MCP wants them.
 
 use entrabot_audit::Recorded;
-use rmcp::model::{CallToolResult, ContentBlock, MetaObject};
+use rmcp::model::{CallToolResponse, CallToolResult, ContentBlock, MetaObject};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -10,17 +10,30 @@ use crate::failure::Failure;
 /// The key of the audit ids in a result's `_meta`.
 const AUDIT_KEY: &str = "entrabot/audit";
 
+/// What a client gets, and what is said of it elsewhere.
+pub(super) struct Answer {
+    result: CallToolResult,
+    /// The stable name of the error, of a failure.
+    pub(super) error_type: Option<&'static str>,
+}
+
+impl From<Answer> for CallToolResponse {
+    fn from(answer: Answer) -> Self {
+        answer.result.into()
+    }
+}
+
 /// A result: structured, and the same as text, with what stands beside it.
 pub(super) fn success(
     reply: &impl Serialize,
     beside: Option<ContentBlock>,
     recorded: Option<Value>,
-) -> CallToolResult {
+) -> Answer {
     match serde_json::to_value(reply) {
         Ok(value) => {
             let mut result = CallToolResult::structured(value).with_meta(meta(recorded));
             result.content.extend(beside);
-            result
+            Answer { result, error_type: None }
         }
         Err(_) => failure(&Failure::internal("making the answer"), recorded),
     }
@@ -28,8 +41,10 @@ pub(super) fn success(
 
 /// A failure: one text item and no structured content, which a client would check against the output schema and so
 /// hide the error behind one of its own.
-pub(super) fn failure(failure: &Failure, recorded: Option<Value>) -> CallToolResult {
-    CallToolResult::error(vec![ContentBlock::text(failure.to_json().to_string())]).with_meta(meta(recorded))
+pub(super) fn failure(failure: &Failure, recorded: Option<Value>) -> Answer {
+    let text = ContentBlock::text(failure.to_json().to_string());
+    let result = CallToolResult::error(vec![text]).with_meta(meta(recorded));
+    Answer { result, error_type: Some(failure.error_type()) }
 }
 
 /// The ids of a span.

@@ -1,10 +1,12 @@
 //! The way from a tool call to the audited door, and back as an answer.
 
-use entrabot_a365::{A365Error, Answered, ProgressSink, WorkIqProvider};
-use rmcp::model::{CallToolResult, ContentBlock};
+use std::sync::Arc;
+
+use entrabot_a365::{A365Error, Answered, CallObserver, ProgressSink, WorkIqProvider};
+use rmcp::model::ContentBlock;
 use serde::Serialize;
 
-use super::answer;
+use super::answer::{self, Answer};
 use crate::compose::Parts;
 use crate::failure::Failure;
 
@@ -18,37 +20,46 @@ pub(super) async fn open(parts: &Parts) -> Result<WorkIqProvider, Failure> {
     }
 }
 
-/// One call through the door, of whose progress `sink` hears.
-pub(super) async fn through<T, F, Answer>(
-    parts: &Parts,
-    sink: Option<ProgressSink>,
-    call: F,
-) -> CallToolResult
+/// Who hears of a call.
+pub(super) struct Audience {
+    /// Its progress.
+    pub(super) progress: Option<ProgressSink>,
+    /// Its beginning and its end.
+    pub(super) observer: Option<Arc<dyn CallObserver>>,
+}
+
+/// One call through the door, of which `audience` hears.
+pub(super) async fn through<T, F, Call>(parts: &Parts, audience: Audience, call: F) -> Answer
 where
     T: Serialize,
-    F: FnOnce(WorkIqProvider) -> Answer,
-    Answer: Future<Output = Result<Answered<T>, A365Error>>,
+    F: FnOnce(WorkIqProvider) -> Call,
+    Call: Future<Output = Result<Answered<T>, A365Error>>,
 {
-    through_with(parts, sink, |_| None, call).await
+    through_with(parts, audience, |_| None, call).await
 }
 
 /// The same, with what stands beside the reply.
-pub(super) async fn through_with<T, F, Answer>(
+pub(super) async fn through_with<T, F, Call>(
     parts: &Parts,
-    sink: Option<ProgressSink>,
+    audience: Audience,
     beside: impl FnOnce(&T) -> Option<ContentBlock>,
     call: F,
-) -> CallToolResult
+) -> Answer
 where
     T: Serialize,
-    F: FnOnce(WorkIqProvider) -> Answer,
-    Answer: Future<Output = Result<Answered<T>, A365Error>>,
+    F: FnOnce(WorkIqProvider) -> Call,
+    Call: Future<Output = Result<Answered<T>, A365Error>>,
 {
-    let door = match (open(parts).await, sink) {
-        (Ok(door), Some(sink)) => door.reporting_to(sink),
-        (Ok(door), None) => door,
-        (Err(failure), _) => return answer::failure(&failure, None),
+    let mut door = match open(parts).await {
+        Ok(door) => door,
+        Err(failure) => return answer::failure(&failure, None),
     };
+    if let Some(progress) = audience.progress {
+        door = door.reporting_to(progress);
+    }
+    if let Some(observer) = audience.observer {
+        door = door.observed_by(observer);
+    }
     match call(door).await {
         Ok(Answered { reply, recorded, .. }) => {
             answer::success(&reply, beside(&reply), Some(answer::ids(recorded)))

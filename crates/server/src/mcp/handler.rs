@@ -2,20 +2,19 @@
 
 use std::sync::{Arc, LazyLock};
 
-use entrabot_a365::ProgressSink;
 use entrabot_keystore::ErrorClass;
 use rmcp::model::{
-    CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData, Implementation,
-    JsonObject, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
+    CacheScope, CallToolRequestParams, CallToolResponse, ErrorData, Implementation, JsonObject,
+    ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler};
 use tokio::task::JoinSet;
 
-use super::answer;
+use super::answer::{self, Answer};
 use super::audit_log::AuditLogged;
 use super::confirm::{Cleared, Confirmation, NotCleared, Question, Retry};
-use super::door::{through, through_with};
+use super::door::{Audience, through, through_with};
 use super::link::Links;
 use super::progress::Reports;
 use super::request::Request;
@@ -24,7 +23,10 @@ use super::whoami::who_am_i;
 use super::{Exposed, InFlight};
 use crate::compose::Parts;
 use crate::failure::Failure;
+use crate::telemetry::{Method, Operation, Telemetry, ToolLabel};
 
+/// What a request that MCP itself refuses counts as.
+const INVALID: &str = "InvalidArgumentError";
 /// How long a client may keep the list of tools: ours change with the program only.
 const LIST_TTL_MS: u64 = 3_600_000;
 /// The same where other servers' tools are in it.
@@ -43,12 +45,18 @@ pub(crate) struct EntrabotServer {
     in_flight: InFlight,
     exposed: Exposed,
     confirmation: Arc<Confirmation>,
+    telemetry: Telemetry,
 }
 
 impl EntrabotServer {
     pub(crate) fn new(parts: Parts, in_flight: InFlight, exposed: Exposed) -> Self {
         let confirmation = Arc::new(Confirmation::new(parts.config()));
-        Self { parts, in_flight, exposed, confirmation }
+        Self { parts, in_flight, exposed, confirmation, telemetry: Telemetry::default() }
+    }
+
+    /// The same, whose requests are told of there.
+    pub(crate) fn with_telemetry(self, telemetry: Telemetry) -> Self {
+        Self { telemetry, ..self }
     }
 
     /// The call, checked, and what a person would be asked about it; `None`: there is no such tool.
@@ -56,11 +64,14 @@ impl EntrabotServer {
         &self,
         name: &str,
         arguments: Option<JsonObject>,
+        operation: &mut Operation,
     ) -> Option<Result<(Request, Option<Question>), Failure>> {
         if let Some(tool) = ToolSpec::named(name) {
+            operation.about(ToolLabel::ours(tool.name));
             return Some(Request::parse(tool, arguments));
         }
         let tool = self.exposed.find(name, &self.parts).await?;
+        operation.about(ToolLabel::of_server(tool.tool()));
         Some(Ok(Request::exposed(name, tool, arguments.unwrap_or_default())))
     }
 
@@ -82,9 +93,11 @@ impl ServerHandler for EntrabotServer {
     async fn list_tools(
         &self,
         page: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
+        let operation = self.telemetry.request(Method::ToolsList, &context.meta, context.protocol_version());
         if page.is_some_and(|page| page.cursor.is_some()) {
+            operation.end(Some(INVALID));
             return Err(ErrorData::invalid_params("the list has one page; no cursor was given out", None));
         }
         // Ours first, so that the list begins alike whatever others offer.
@@ -95,6 +108,7 @@ impl ServerHandler for EntrabotServer {
             (false, false) => 0,
         };
         let tools = LISTED.iter().cloned().chain(exposed.tools).collect();
+        operation.end(None);
         Ok(ListToolsResult::with_all_items(tools).with_ttl_ms(ttl).with_cache_scope(CacheScope::Private))
     }
 
@@ -107,11 +121,50 @@ impl ServerHandler for EntrabotServer {
         call: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
+        let mut operation =
+            self.telemetry.request(Method::ToolsCall, &context.meta, context.protocol_version());
+        match self.answer(call, context, &mut operation).await {
+            Ok(Turn::Answered(answer)) => {
+                operation.end(answer.error_type);
+                Ok(answer.into())
+            }
+            Ok(Turn::Asked(question)) => {
+                operation.end(None);
+                Ok(*question)
+            }
+            Err(error) => {
+                operation.end(Some(INVALID));
+                Err(error)
+            }
+        }
+    }
+}
+
+/// What a request for a call comes to.
+enum Turn {
+    Answered(Answer),
+    /// A person is asked first.
+    Asked(Box<CallToolResponse>),
+}
+
+impl From<Answer> for Turn {
+    fn from(answer: Answer) -> Self {
+        Self::Answered(answer)
+    }
+}
+
+impl EntrabotServer {
+    async fn answer(
+        &self,
+        call: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+        operation: &mut Operation,
+    ) -> Result<Turn, ErrorData> {
         // An exposed tool may have to be looked up at its server first.
         let found = tokio::select! {
             biased;
             () = context.ct.cancelled() => return Ok(answer::failure(&cancelled(), None).into()),
-            found = self.request(&call.name, call.arguments) => found,
+            found = self.request(&call.name, call.arguments, operation) => found,
         };
         let (request, question) = match found {
             Some(Ok(checked)) => checked,
@@ -122,28 +175,29 @@ impl ServerHandler for EntrabotServer {
         let retry = Retry { state: call.request_state, responses: call.input_responses };
         let cleared = match self.confirmation.clear(request, question, retry, &context, &mut reports).await {
             Ok(cleared) => cleared,
-            Err(NotCleared::Ask(question)) => return Ok((*question).into()),
+            Err(NotCleared::Ask(question)) => return Ok(Turn::Asked(Box::new((*question).into()))),
             Err(NotCleared::Refused(refused)) => return Ok(answer::failure(&refused, None).into()),
         };
         let counted = self.in_flight.enter();
-        let (parts, sink, links) = (self.parts.clone(), reports.sink(), Links::of(&context));
+        let audience = Audience { progress: reports.sink(), observer: operation.observer() };
+        let (parts, links) = (self.parts.clone(), Links::of(&context));
         // A task of its own: a panic in it is an answer and not a client that waits for ever, and dropping the set ends
         // it, which closes the connection upstream and the call's span.
         let mut work = JoinSet::new();
         work.spawn(async move {
-            let answer = perform(&parts, cleared, sink, links).await;
+            let answer = perform(&parts, cleared, audience, links).await;
             drop(counted);
             answer
         });
-        let result = tokio::select! {
+        let answer = tokio::select! {
             biased;
             () = context.ct.cancelled() => answer::failure(&cancelled(), None),
             done = reports.during("waiting for the service", work.join_next()) => match done {
-                Some(Ok(result)) => result,
+                Some(Ok(answer)) => answer,
                 Some(Err(_)) | None => answer::failure(&Failure::internal("the call"), None),
             },
         };
-        Ok(result.into())
+        Ok(answer.into())
     }
 }
 
@@ -156,7 +210,7 @@ fn cancelled() -> Failure {
     )
 }
 
-async fn perform(parts: &Parts, call: Cleared, sink: Option<ProgressSink>, links: Links) -> CallToolResult {
+async fn perform(parts: &Parts, call: Cleared, audience: Audience, links: Links) -> Answer {
     match call.into_request() {
         Request::WhoAmI => answer::success(&who_am_i(parts).await, None, None),
         Request::AuditLog(entry) => {
@@ -181,31 +235,36 @@ async fn perform(parts: &Parts, call: Cleared, sink: Option<ProgressSink>, links
             }
         }
         Request::AddWordComment(request) => {
-            through(parts, sink, |door| async move { door.add_word_comment(request).await }).await
+            through(parts, audience, |door| async move { door.add_word_comment(request).await }).await
         }
         Request::CreateWordDocument(request) => {
             let link = |document: &_| links.to(document);
-            through_with(parts, sink, link, |door| async move { door.create_word_document(request).await })
-                .await
+            through_with(
+                parts,
+                audience,
+                link,
+                |door| async move { door.create_word_document(request).await },
+            )
+            .await
         }
         Request::GetFileMetadataByUrl(request) => {
-            through(parts, sink, |door| async move { door.get_a365_file_metadata_by_url(request).await })
+            through(parts, audience, |door| async move { door.get_a365_file_metadata_by_url(request).await })
                 .await
         }
         Request::ReadBinaryFile(request) => {
-            through(parts, sink, |door| async move { door.read_a365_binary_file(request).await }).await
+            through(parts, audience, |door| async move { door.read_a365_binary_file(request).await }).await
         }
         Request::ReadTextFile(request) => {
-            through(parts, sink, |door| async move { door.read_a365_text_file(request).await }).await
+            through(parts, audience, |door| async move { door.read_a365_text_file(request).await }).await
         }
         Request::ReadWordDocument(request) => {
-            through(parts, sink, |door| async move { door.read_word_document(request).await }).await
+            through(parts, audience, |door| async move { door.read_word_document(request).await }).await
         }
         Request::Exposed(tool, arguments) => {
-            through(parts, sink, |door| async move { door.call_offered(&tool, arguments).await }).await
+            through(parts, audience, |door| async move { door.call_offered(&tool, arguments).await }).await
         }
         Request::ReplyToWordComment(request) => {
-            through(parts, sink, |door| async move { door.reply_to_word_comment(request).await }).await
+            through(parts, audience, |door| async move { door.reply_to_word_comment(request).await }).await
         }
     }
 }
