@@ -218,6 +218,12 @@ pub enum AuditError {
         /// Why.
         reason: String,
     },
+    /// The log is not the one that was exported before: what lies between would be left out unseen.
+    #[error("the export cannot go on: {reason}")]
+    ExportLost {
+        /// Why.
+        reason: String,
+    },
     /// A public key, note or anchor file is malformed.
     #[error("{} is malformed: {reason}", path.display())]
     Malformed {
@@ -264,6 +270,7 @@ impl Diagnose for AuditError {
             Self::Forked => "AuditForkedError",
             Self::Sealing { .. } => "AuditSealingError",
             Self::NotPruned { .. } => "AuditPruneError",
+            Self::ExportLost { .. } => "AuditExportError",
             Self::Malformed { .. } => "AuditMalformedError",
         }
     }
@@ -296,6 +303,10 @@ impl Diagnose for AuditError {
             Self::InvalidEntry { .. } => "correct it".into(),
             Self::Forked => "open the log again in the new process".into(),
             Self::Sealing { .. } => "unlock the keyring, or set ENTRABOT_AUDIT_SIGNING".into(),
+            Self::ExportLost { .. } => {
+                "see `entrabot audit verify`; then --from start sends all again, --from now leaves it out"
+                    .into()
+            }
             Self::NotPruned { .. } => {
                 "see `entrabot audit verify`; only what is proved may be removed".into()
             }
@@ -305,7 +316,7 @@ impl Diagnose for AuditError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::InsecureKeyring(error) => error.class(),
-            Self::NotPruned { .. } => ErrorClass::Failed,
+            Self::NotPruned { .. } | Self::ExportLost { .. } => ErrorClass::Failed,
             Self::TooLarge { .. } | Self::InvalidEntry { .. } | Self::Malformed { .. } => {
                 ErrorClass::Configuration
             }

@@ -62,7 +62,9 @@ pub use error::{
     AuditAttributionError, AuditError, AuditOutcomeLost, ClockStepped, LogShrunk, StorageError, UnsafePlace,
 };
 pub use event::StoredEvent;
-pub use export::{ExportFormat, Exported, export, last_checkpoint};
+pub use export::{
+    ExportBatch, ExportFollower, ExportFormat, ExportFrom, Exported, OtlpEncoding, export, last_checkpoint,
+};
 pub use log::AuditLog;
 pub use names::{InvalidName, ServerName, ToolName};
 pub use note::{VerifyingKey, check_notes};

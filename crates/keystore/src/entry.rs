@@ -62,6 +62,12 @@ impl EntryName {
         Self { service: "entrabot".into(), username: "http-bearer".into() }
     }
 
+    /// `entrabot` / `otlp-headers`: what the operator's collector wants to see.
+    #[must_use]
+    pub fn otlp_headers() -> Self {
+        Self { service: "entrabot".into(), username: "otlp-headers".into() }
+    }
+
     /// `entrabot` / `delegated-sign-in`: a person's sign-in, so that the next start needs no prompt.
     #[must_use]
     pub fn delegated_sign_in() -> Self {

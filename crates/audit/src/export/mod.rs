@@ -2,6 +2,8 @@
 
 mod aat;
 mod checkpoint;
+pub(crate) mod cursor;
+mod follow;
 mod jcs;
 mod low_s;
 mod ocsf;
@@ -14,7 +16,9 @@ use serde::Deserialize;
 
 use self::aat::AatTrail;
 pub use self::checkpoint::last_checkpoint;
-use self::otlp::OtlpLogs;
+pub use self::follow::{ExportBatch, ExportFollower, ExportFrom};
+pub use self::otlp::OtlpEncoding;
+use self::otlp::{BATCH, LogRecord, OtlpLogs};
 use crate::event::work_iq;
 use crate::query::Query;
 use crate::read::{Seen, SkippedLine, query};
@@ -113,7 +117,10 @@ impl Writer {
     fn event(&mut self, event: &StoredEvent) -> Result<Option<String>, AuditError> {
         Ok(match self {
             Self::Jsonl => Some(event.to_json().to_owned()),
-            Self::OtlpJson(logs) => logs.push(event, &Details::of(event)).map(|request| request.to_string()),
+            Self::OtlpJson(logs) => {
+                logs.push(LogRecord::of(event, &Details::of(event)));
+                if logs.len() < BATCH { None } else { line_of(logs) }
+            }
             Self::Ocsf => Some(ocsf::event(event, &Details::of(event)).to_string()),
             Self::Aat(trail) => Some(trail.event(event, &Details::of(event))?),
         })
@@ -122,10 +129,15 @@ impl Writer {
     fn end(&mut self) -> Result<Option<String>, AuditError> {
         match self {
             Self::Jsonl | Self::Ocsf => Ok(None),
-            Self::OtlpJson(logs) => Ok(logs.take().map(|request| request.to_string())),
+            Self::OtlpJson(logs) => Ok(line_of(logs)),
             Self::Aat(trail) => trail.end().map(Some),
         }
     }
+}
+
+/// A full batch as a line of text: JSON has no LF in it.
+fn line_of(logs: &mut OtlpLogs) -> Option<String> {
+    logs.take(OtlpEncoding::Json).map(|request| String::from_utf8_lossy(&request).into_owned())
 }
 
 /// What the formats tell of a record beside its own fields.

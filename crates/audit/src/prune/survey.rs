@@ -11,6 +11,7 @@ use super::Pruned;
 use crate::AuditError;
 use crate::chain::{GENESIS, Hash, extend, prev_of};
 use crate::checkpoint::read_note_files;
+use crate::export::cursor::{self, Position};
 use crate::merkle::Frontier;
 use crate::note::Checkpoint;
 use crate::reader::{DayFile, Snapshot, lines_of, walk};
@@ -84,6 +85,7 @@ impl Survey {
             },
         };
         let closed = closed_days(&*snapshot.folder)?;
+        let takers = cursor::all(data, snapshot.folder.path())?;
         let mut survey = Self {
             left_behind: left.iter().map(|file| file.day).collect(),
             first: GENESIS,
@@ -98,7 +100,7 @@ impl Survey {
                 survey.kept = Some(format!("{MAX_DAYS} days at once; run it again for {}", file.name));
                 break;
             }
-            if let Some(reason) = obstacle(file, &closed, sealed) {
+            if let Some(reason) = obstacle(file, &closed, sealed).or_else(|| unexported(file, &takers)) {
                 survey.kept = Some(reason);
                 break;
             }
@@ -172,6 +174,13 @@ fn obstacle(file: &DayFile, closed: &HashMap<String, u64>, sealed: bool) -> Opti
         None if sealed => Some(format!("{}: no checkpoint closed it", file.name)),
         None => None,
     }
+}
+
+/// Whether somebody who follows the log has not taken all of the day.
+fn unexported(file: &DayFile, takers: &[(String, Position)]) -> Option<String> {
+    let behind = |at: &Position| at.day < file.day || (at.day == file.day && at.offset < file.size);
+    let (name, _) = takers.iter().find(|(_, at)| behind(at))?;
+    Some(format!("{}: `audit export --follow` has not sent it yet (its place is in {name})", file.name))
 }
 
 /// What checkpoints say of days that are over.

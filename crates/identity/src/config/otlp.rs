@@ -148,6 +148,15 @@ impl OtlpTarget {
         Self { endpoint, protocol: self.protocol, headers: Vec::new(), timeout: self.timeout }
     }
 
+    /// The same target with these headers, `key=value,key=value`, percent-encoded; `from` is for the error.
+    ///
+    /// # Errors
+    /// They are no such headers.
+    pub fn with_headers(mut self, from: &str, text: &str) -> Result<Self, ConfigError> {
+        self.headers = headers(from, text)?;
+        Ok(self)
+    }
+
     /// Where to.
     #[must_use]
     pub fn endpoint(&self) -> &OtlpEndpoint {

@@ -2,6 +2,7 @@
 
 mod export;
 mod filter;
+mod follow;
 mod prune;
 mod report;
 
@@ -74,9 +75,9 @@ enum AuditCommand {
     Query(QueryArgs),
     /// Write the log in another format: for a SIEM, a collector, an auditor
     #[command(
-        after_help = "Examples:\n  entrabot audit export --format ocsf --since 2026-07-01T00:00:00Z -o events.jsonl\n  entrabot audit export --format checkpoint -o checkpoint.txt"
+        after_help = "Examples:\n  entrabot audit export --format ocsf --since 2026-07-01T00:00:00Z -o events.jsonl\n  entrabot audit export --format checkpoint -o checkpoint.txt\n  entrabot audit export --follow --endpoint https://collector.example/v1/logs --headers-from-keyring"
     )]
-    Export(ExportArgs),
+    Export(Box<ExportArgs>),
     /// Write a page for a person: who acted, when, what failed, how far the log can be trusted
     #[command(
         after_help = "Example:\n  entrabot audit report --html report.html --since 2026-07-01T00:00:00Z"

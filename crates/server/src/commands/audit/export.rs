@@ -9,6 +9,7 @@ use entrabot_audit::{AuditOptions, ExportFormat, Exported, Query};
 use serde_json::json;
 
 use super::filter::Filter;
+use super::follow::FollowArgs;
 use super::{Dir, unreadable};
 use crate::commands::{NO, YES, config};
 use crate::failure::{Failure, cleaned};
@@ -18,11 +19,13 @@ use crate::terminal;
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
     /// The format
-    #[arg(long, value_enum)]
-    format: Format,
+    #[arg(long, value_enum, required_unless_present = "follow")]
+    format: Option<Format>,
     /// Where to write [default: stdout]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    follow: FollowArgs,
     #[command(flatten)]
     filter: Filter,
     #[command(flatten)]
@@ -46,8 +49,9 @@ enum Format {
 pub(super) fn run(args: &ExportArgs, json: bool) -> Result<u8, Failure> {
     let config = config()?;
     let dir = args.dir.dir.as_deref().unwrap_or(config.audit_dir());
+    let Some(format) = args.format else { return super::follow::run(&args.follow, dir, &config, json) };
     let query = args.filter.query()?;
-    let format = match args.format {
+    let format = match format {
         Format::Checkpoint if !args.filter.is_empty() => {
             return Err(Failure::usage("a checkpoint covers the whole log", "leave the filters out"));
         }
