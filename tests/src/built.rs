@@ -10,7 +10,7 @@ use std::process::Command;
 /// When it does not build.
 #[must_use]
 pub fn entrabot() -> PathBuf {
-    built("entrabot-server", "entrabot", &["--bin", "entrabot"])
+    built("entrabot-server", "entrabot", &["--bin", "entrabot", "--features", "tpm2"])
 }
 
 /// An example of a package.

@@ -28,6 +28,7 @@ pub(crate) fn ensure_peers(long: bool) -> Result<(), Failure> {
         ("pip3", "python3-pip"),
         ("npm", "npm"),
         ("strace", "strace"),
+        ("swtpm", "swtpm"),
         ("systemd-analyze", "systemd"),
     ];
     let long_peers: &[_] =

@@ -18,7 +18,11 @@ pub mod private_keyring;
 mod probe;
 mod secret;
 mod signer;
+#[cfg(all(feature = "test-util", target_os = "linux"))]
+pub mod software_tpm;
 mod surroundings;
+#[cfg(all(feature = "tpm2", unix))]
+mod tpm;
 
 pub use allowlist::{Allowlist, InvalidAllowlist};
 pub use backend::BackendId;
@@ -41,3 +45,5 @@ pub use probe::{ProbeError, ProbeFault, ProbeReport, ProbeTimings};
 pub use secret::SecretBytes;
 pub use signer::{CertificateThumbprint, PemSigner, SignError, SignatureAlgorithm, Signer};
 pub use surroundings::Surroundings;
+#[cfg(all(feature = "tpm2", unix))]
+pub use tpm::{Tpm, TpmError, TpmErrorKind, TpmKey, TpmSigner};

@@ -68,14 +68,26 @@ pub enum SignError {
     /// The crypto library refused.
     #[error("the signature operation failed")]
     Failed,
+    /// The chip that holds the key.
+    #[cfg(all(feature = "tpm2", unix))]
+    #[error(transparent)]
+    Tpm(#[from] crate::TpmError),
 }
 
 impl Diagnose for SignError {
     fn error_type(&self) -> &'static str {
-        "SignError"
+        match self {
+            #[cfg(all(feature = "tpm2", unix))]
+            Self::Tpm(error) => error.error_type(),
+            _ => "SignError",
+        }
     }
 
     fn hint(&self) -> Option<Cow<'static, str>> {
+        #[cfg(all(feature = "tpm2", unix))]
+        if let Self::Tpm(error) = self {
+            return error.hint();
+        }
         Some(Cow::Borrowed(match self {
             Self::MalformedKey => {
                 "the keyring entry must hold `-----BEGIN PRIVATE KEY-----` (PKCS#8, not encrypted); make a new key \
@@ -84,8 +96,12 @@ impl Diagnose for SignError {
             Self::MalformedThumbprint => {
                 "use the base64url SHA-256 of the certificate's DER, 43 characters (x5t#S256)"
             }
-            Self::UnsupportedAlgorithm(_) => "use PS256 or RS256 with an RSA key, ES256 with a P-256 key",
+            Self::UnsupportedAlgorithm(_) => {
+                "use PS256 or RS256 with an RSA key (many a TPM only RS256), ES256 with a P-256 key"
+            }
             Self::Failed => "check that the RSA key has between 2048 and 8192 bits",
+            #[cfg(all(feature = "tpm2", unix))]
+            Self::Tpm(_) => "see the TPM's own error",
         }))
     }
 
@@ -94,7 +110,7 @@ impl Diagnose for SignError {
     }
 }
 
-/// What can sign for a certificate without showing its key. A PEM key today; a TPM or Key Vault later.
+/// What can sign for a certificate without showing its key: a PEM key, or one in a TPM.
 pub trait Signer: Send + Sync {
     /// The certificate's thumbprint.
     fn certificate(&self) -> &CertificateThumbprint;

@@ -141,7 +141,18 @@ impl Config {
     /// acts.
     #[must_use]
     pub fn needs_no_keystore(&self) -> bool {
-        self.credential != BlueprintCredential::Keystore
+        // A TPM takes the place of one entry of the keyring, and changes nothing for the others.
+        !matches!(self.credential, BlueprintCredential::Keystore | BlueprintCredential::Tpm)
+    }
+    /// `ENTRABOT_TPM_DEVICE`: a device of the kernel, or the Unix socket of a software TPM.
+    #[must_use]
+    pub fn tpm_device(&self) -> &Path {
+        Path::new(self.raw.get("ENTRABOT_TPM_DEVICE").unwrap_or("/dev/tpmrm0"))
+    }
+    /// Where the key of a certificate lies, as the TPM wrapped it.
+    #[must_use]
+    pub fn tpm_key_file(&self, thumbprint: &CertificateThumbprint) -> PathBuf {
+        tpm_key_file(&self.data_dir, thumbprint)
     }
     /// `ENTRABOT_ASSERTION_ALGORITHM`: PS256 unless RS256 was set.
     #[must_use]
@@ -343,6 +354,10 @@ impl Config {
 
 #[cfg(feature = "federated")]
 pub(crate) use cloud::is_microsoft as is_microsoft_host;
+
+pub(crate) fn tpm_key_file(data_dir: &Path, thumbprint: &CertificateThumbprint) -> PathBuf {
+    data_dir.join("tpm-keys").join(format!("{}.pem", thumbprint.as_str()))
+}
 
 const THUMBPRINT: &str = "ENTRABOT_BLUEPRINT_CERT_THUMBPRINT";
 

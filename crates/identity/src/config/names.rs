@@ -29,6 +29,7 @@ pub(super) const KNOWN: &[Known] = &[
     value("ENTRABOT_BLUEPRINT_CERT_SHA1"),
     value("ENTRABOT_BLUEPRINT_KSP"),
     value("ENTRABOT_BLUEPRINT_CREDENTIAL"),
+    value("ENTRABOT_TPM_DEVICE"),
     value("ENTRABOT_KEY_VAULT_KEY"),
     value("ENTRABOT_KEY_VAULT_TOKEN"),
     value("ENTRABOT_ASSERTION_ALGORITHM"),

@@ -165,6 +165,8 @@ impl Config {
         ] {
             raw.switch(name, false)?;
         }
+        let credential = BlueprintCredential::read(|name| raw.get(name), &authority)?;
+        let is_tpm = credential == BlueprintCredential::Tpm;
         let upn = match raw.get("ENTRABOT_AGENT_UPN") {
             Some(_) => "ENTRABOT_AGENT_UPN",
             None => "ENTRABOT_AGENT_USER_UPN",
@@ -173,10 +175,12 @@ impl Config {
             blueprint_app_id: raw.id("ENTRABOT_BLUEPRINT_APP_ID", crate::BlueprintAppId::parse)?,
             blueprint_object_id: raw.id("ENTRABOT_BLUEPRINT_OBJECT_ID", crate::ObjectId::parse)?,
             thumbprint: raw.parse("ENTRABOT_BLUEPRINT_CERT_THUMBPRINT", thumbprint)?,
-            credential: BlueprintCredential::read(|name| raw.get(name), &authority)?,
-            algorithm: raw
-                .parse("ENTRABOT_ASSERTION_ALGORITHM", algorithm)?
-                .unwrap_or(SignatureAlgorithm::Ps256),
+            credential,
+            algorithm: raw.parse("ENTRABOT_ASSERTION_ALGORITHM", algorithm)?.unwrap_or(if is_tpm {
+                SignatureAlgorithm::Rs256
+            } else {
+                SignatureAlgorithm::Ps256
+            }),
             agent_id: raw.id("ENTRABOT_AGENT_ID", crate::AgentId::parse)?,
             agent_object_id: raw.id("ENTRABOT_AGENT_OBJECT_ID", crate::ObjectId::parse)?,
             agent_user_id: raw.id("ENTRABOT_AGENT_USER_ID", crate::AgentUserId::parse)?,

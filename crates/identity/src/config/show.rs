@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use entrabot_keystore::SignatureAlgorithm;
+
 use super::Config;
 use super::names::{self, Show};
 
@@ -74,7 +76,11 @@ impl Config {
         let path = |path: &std::path::Path| Some(path.display().to_string());
         match name {
             "ENTRABOT_BLUEPRINT_CREDENTIAL" | "ENTRABOT_AUDIT_SIGNING" => Some("keystore".into()),
+            "ENTRABOT_ASSERTION_ALGORITHM" if self.algorithm == SignatureAlgorithm::Rs256 => {
+                Some("RS256".into())
+            }
             "ENTRABOT_ASSERTION_ALGORITHM" => Some("PS256".into()),
+            "ENTRABOT_TPM_DEVICE" => path(self.tpm_device()),
             "ENTRABOT_MODE" => Some(self.mode.as_str().into()),
             "ENTRABOT_CLOUD" => Some(self.cloud.as_str().into()),
             "ENTRABOT_AUTHORITY_BASE" => Some(self.authority.as_str().into()),

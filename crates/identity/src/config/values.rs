@@ -49,6 +49,8 @@ pub enum BlueprintCredential {
     WorkloadIdentity,
     /// `managed-identity`: the host's identity endpoint.
     ManagedIdentity,
+    /// `tpm`: a key in this machine's TPM.
+    Tpm,
     /// `key-vault`: a key that never leaves Azure Key Vault or Managed HSM.
     KeyVault {
         /// `ENTRABOT_KEY_VAULT_KEY`.
@@ -74,6 +76,11 @@ impl BlueprintCredential {
             None | Some("keystore") => Ok(Self::Keystore),
             Some("workload-identity") => Ok(Self::WorkloadIdentity),
             Some("managed-identity") => Ok(Self::ManagedIdentity),
+            Some("tpm") if cfg!(all(feature = "tpm2", unix)) => Ok(Self::Tpm),
+            Some("tpm") => Err(ConfigError::malformed(
+                NAME,
+                "this build has no TPM support: build entrabot-server with the feature tpm2",
+            )),
             Some("key-vault") => {
                 let (key, token) = ("ENTRABOT_KEY_VAULT_KEY", "ENTRABOT_KEY_VAULT_TOKEN");
                 Ok(Self::KeyVault {
@@ -83,7 +90,7 @@ impl BlueprintCredential {
             }
             Some(_) => Err(ConfigError::malformed(
                 NAME,
-                "not one of keystore, workload-identity, managed-identity, key-vault",
+                "not one of keystore, tpm, workload-identity, managed-identity, key-vault",
             )),
         }
     }

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use entrabot_keystore::EntryName;
+use entrabot_keystore::{EntryName, SignatureAlgorithm};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::certificate::{Certificate, PrivateKey};
-use super::credentials::store_and_read_back;
+use super::credentials::{signer_of, store_and_read_back};
 use super::directory::{self, Blueprint, Grant, Object, User};
 use super::grants::{GrantOf, with_added};
 use super::journal::{Creation, Journal};
@@ -523,7 +523,9 @@ impl Applying<'_> {
         key: &PrivateKey,
         certificate: &Certificate,
     ) -> Result<(), ProvisioningError> {
-        let proof = self.provisioner.prove(&self.run, blueprint, identity, key, certificate).await?;
+        let signer = signer_of(key, certificate)?;
+        let algorithm = SignatureAlgorithm::Ps256;
+        let proof = self.provisioner.prove(&self.run, blueprint, identity, signer, algorithm).await?;
         if let Err(error) = proof {
             self.warnings.push(format!("the new certificate does not sign in yet: {error}"));
         }

@@ -66,21 +66,29 @@ impl PrivateKey {
 
     /// A self-signed certificate for a year.
     pub(super) fn self_signed(&self, common_name: &str) -> Result<Certificate, ProvisioningError> {
-        let failed = |_| ProvisioningError::crypto("make a certificate");
-        let mut parameters = rcgen::CertificateParams::default();
-        let mut name = rcgen::DistinguishedName::new();
-        name.push(rcgen::DnType::CommonName, common_name);
-        parameters.distinguished_name = name;
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let from = since_epoch.saturating_sub(BACKDATED);
-        let epoch = rcgen::date_time_ymd(1970, 1, 1);
-        // Whole seconds: a certificate knows no others, and Graph compares the dates with it.
-        parameters.not_before = epoch + Duration::from_secs(from.as_secs());
-        parameters.not_after = epoch + Duration::from_secs(from.as_secs()) + LIFETIME;
-        let certificate = parameters.self_signed(&Signing(&self.pair)).map_err(failed)?;
-        Certificate::from_der(certificate.der().to_vec())
-            .ok_or_else(|| ProvisioningError::crypto("read the certificate just made"))
+        self_signed(&Signing(&self.pair), common_name)
     }
+}
+
+/// A certificate for a year of the key that signs it, wherever that is.
+pub(super) fn self_signed(
+    key: &impl rcgen::SigningKey,
+    common_name: &str,
+) -> Result<Certificate, ProvisioningError> {
+    let failed = |_| ProvisioningError::crypto("make a certificate");
+    let mut parameters = rcgen::CertificateParams::default();
+    let mut name = rcgen::DistinguishedName::new();
+    name.push(rcgen::DnType::CommonName, common_name);
+    parameters.distinguished_name = name;
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let from = since_epoch.saturating_sub(BACKDATED);
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    // Whole seconds: a certificate knows no others, and Graph compares the dates with it.
+    parameters.not_before = epoch + Duration::from_secs(from.as_secs());
+    parameters.not_after = epoch + Duration::from_secs(from.as_secs()) + LIFETIME;
+    let certificate = parameters.self_signed(key).map_err(failed)?;
+    Certificate::from_der(certificate.der().to_vec())
+        .ok_or_else(|| ProvisioningError::crypto("read the certificate just made"))
 }
 
 /// One block of PEM (RFC 7468).

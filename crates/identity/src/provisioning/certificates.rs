@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use entrabot_keystore::{CertificateThumbprint, EntryName, KeystoreError, KeystorePolicy};
+use entrabot_keystore::{
+    CertificateThumbprint, EntryName, KeystoreError, KeystorePolicy, SignatureAlgorithm,
+};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::certificate::{Certificate, PrivateKey};
-use super::credentials::store_and_read_back;
+use super::credentials::{signer_of, store_and_read_back};
 use super::directory::Blueprint;
 use super::run::{Progress, Run, blocking};
 use super::{Provisioner, ProvisioningError, ProvisioningLock, StepKind, settings_file};
@@ -26,7 +28,7 @@ pub struct HeldCertificate {
     pub not_before: Option<String>,
     /// RFC 3339.
     pub not_after: Option<String>,
-    /// Whether it is of the key in our keystore.
+    /// Whether it is of the key in our keystore, or in our TPM.
     pub ours: bool,
     /// Whether it is over.
     pub expired: bool,
@@ -43,7 +45,7 @@ pub struct Rotated {
 }
 
 impl Provisioner {
-    async fn configured_blueprint(&self) -> Result<Blueprint, ProvisioningError> {
+    pub(super) async fn configured_blueprint(&self) -> Result<Blueprint, ProvisioningError> {
         let Some(app_id) = &self.configured.blueprint else {
             return Err(ProvisioningError::NotConfigured { missing: "ENTRABOT_BLUEPRINT_APP_ID".into() });
         };
@@ -66,7 +68,10 @@ impl Provisioner {
                 thumbprint: certificate.map(Certificate::thumbprint),
                 not_before: certificate.map(Certificate::not_before),
                 not_after: certificate.map(Certificate::not_after),
-                ours: certificate.zip(key.as_ref()).is_some_and(|(held, key)| held.belongs_to(key)),
+                ours: certificate.is_some_and(|held| match &self.configured.tpm_certificate {
+                    Some(thumbprint) => held.thumbprint() == *thumbprint,
+                    None => key.as_ref().is_some_and(|key| held.belongs_to(key)),
+                }),
                 expired: certificate.is_some_and(Certificate::has_expired),
                 key_id: held.key_id,
             }
@@ -90,20 +95,11 @@ impl Provisioner {
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<Rotated, ProvisioningError> {
         self.ready().await?;
-        let Some(settings) = self.settings_file.clone().filter(|_| !self.configured.thumbprint_is_fixed)
-        else {
-            return Err(ProvisioningError::refused(
-                "ENTRABOT_BLUEPRINT_CERT_THUMBPRINT is not set by the settings file, so it could not be switched",
-                "take it out of the environment and put it into the settings file",
-            ));
-        };
+        let settings = self.settings_to_switch()?;
         let Some(old) = self.stored_key().await? else {
             return Err(ProvisioningError::NotFound { what: "our key, to be rotated,".into() });
         };
-        let Some(agent) = self.configured.agent.as_ref().and_then(|id| Uuid::try_parse(id.as_str()).ok())
-        else {
-            return Err(ProvisioningError::NotConfigured { missing: "ENTRABOT_AGENT_ID".into() });
-        };
+        let agent = self.configured_agent()?;
         let blueprint = self.configured_blueprint().await?;
         let run = Run::new(gate, progress);
 
@@ -114,7 +110,10 @@ impl Provisioner {
         };
         run.tell(Progress::Started(StepKind::Certificate));
         self.add_certificate(&run, "cert.add", &blueprint.id, &certificate).await?;
-        if let Err(error) = self.prove(&run, &blueprint, &agent, &key, &certificate).await? {
+        if let Err(error) = self
+            .prove(&run, &blueprint, &agent, signer_of(&key, &certificate)?, SignatureAlgorithm::Ps256)
+            .await?
+        {
             return Err(ProvisioningError::SignIn(error.into()));
         }
         let thumbprint = certificate.thumbprint();
@@ -124,7 +123,8 @@ impl Provisioner {
         });
         run.act("cert.use", Some(&blueprint.id), switch).await?;
         // While the old key is still there to tell which certificates were its own.
-        let removed = self.remove_certificates_of(&run, &blueprint.id, &[&old, &key], &thumbprint).await?;
+        let of_ours = |held: &Certificate| held.belongs_to(&old) || held.belongs_to(&key);
+        let removed = self.remove_certificates(&run, &blueprint.id, of_ours, &thumbprint).await?;
         let (policy, pem) = (self.policy.clone(), key.to_pem()?);
         let waiting = waiting_key(&thumbprint);
         let settle = blocking(move || {
@@ -134,6 +134,37 @@ impl Provisioner {
         run.act("cert.key.settle", None, settle).await?;
         run.tell(Progress::Done(StepKind::Certificate, true));
         Ok(Rotated { thumbprint, removed })
+    }
+
+    /// The file whose one line switches certificate and key.
+    pub(super) fn settings_to_switch(&self) -> Result<std::path::PathBuf, ProvisioningError> {
+        self.settings_file.clone().filter(|_| !self.configured.thumbprint_is_fixed).ok_or_else(|| {
+            ProvisioningError::refused(
+                "ENTRABOT_BLUEPRINT_CERT_THUMBPRINT is not set by the settings file, so it could not be switched",
+                "take it out of the environment and put it into the settings file",
+            )
+        })
+    }
+
+    /// All keys that the chip wrapped for this data directory.
+    pub(super) async fn tpm_key_files(&self) -> Result<Vec<std::path::PathBuf>, ProvisioningError> {
+        let directory = self.data_dir.join("tpm-keys");
+        let failed = |directory: &std::path::Path, error| ProvisioningError::file(directory, error);
+        blocking(move || match std::fs::read_dir(&directory) {
+            Ok(entries) => {
+                let paths: Result<Vec<_>, _> = entries.map(|entry| Ok(entry?.path())).collect();
+                paths.map_err(|error| failed(&directory, error))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(failed(&directory, error)),
+        })
+        .await
+    }
+
+    /// The identity that a new certificate is proven for.
+    pub(super) fn configured_agent(&self) -> Result<Uuid, ProvisioningError> {
+        let agent = self.configured.agent.as_ref().and_then(|id| Uuid::try_parse(id.as_str()).ok());
+        agent.ok_or_else(|| ProvisioningError::NotConfigured { missing: "ENTRABOT_AGENT_ID".into() })
     }
 
     /// The key of a rotation that was cut off after its certificate reached the blueprint. One that was cut off before
@@ -181,16 +212,16 @@ impl Provisioner {
         Ok((key, certificate))
     }
 
-    async fn remove_certificates_of(
+    /// Removes those that `goes` says, but never this one.
+    pub(super) async fn remove_certificates(
         &self,
         run: &Run<'_>,
         blueprint: &Uuid,
-        keys: &[&PrivateKey],
+        goes: impl Fn(&Certificate) -> bool,
         but: &CertificateThumbprint,
     ) -> Result<usize, ProvisioningError> {
         let Some(present) = self.blueprint(blueprint).await? else { return Ok(0) };
-        let goes =
-            |held: &Certificate| held.thumbprint() != *but && keys.iter().any(|key| held.belongs_to(key));
+        let goes = |held: &Certificate| held.thumbprint() != *but && goes(held);
         let all = present.credentials.len();
         let kept: Vec<Value> = present
             .credentials
@@ -211,4 +242,9 @@ pub(super) fn delete(policy: &KeystorePolicy, entry: &EntryName) -> Result<(), P
         Ok(()) | Err(KeystoreError::NoEntry) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Removes a key that the TPM wrapped.
+pub(super) async fn remove_file(file: std::path::PathBuf) -> Result<(), ProvisioningError> {
+    blocking(move || std::fs::remove_file(&file).map_err(|error| ProvisioningError::file(&file, error))).await
 }

@@ -1,14 +1,15 @@
 //! A blueprint's credentials: the key in the keystore, its certificate on the blueprint, and the proof that the two sign in.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use entrabot_keystore::{EntryName, KeystorePolicy, PemSigner, SecretBytes, SignatureAlgorithm};
+use entrabot_keystore::{EntryName, KeystorePolicy, PemSigner, SecretBytes, SignatureAlgorithm, Signer};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::certificate::{Certificate, PrivateKey};
 use super::directory::{Blueprint, Credential};
-use super::run::{Progress, Run};
+use super::run::{Progress, Run, blocking};
 use super::{Provisioner, ProvisioningError};
 use crate::graph::Operation;
 use crate::tokens::http::Method;
@@ -71,25 +72,26 @@ impl Provisioner {
         run.until_known("the blueprint, to change its certificates", ask).await.map(|_| ())
     }
 
-    /// Whether hop 1 works with this key and certificate; waits while Entra does not know the certificate.
+    /// Whether hop 1 works with this signer; waits while Entra does not know the certificate.
     pub(super) async fn prove(
         &self,
         run: &Run<'_>,
         blueprint: &Blueprint,
         identity: &Uuid,
-        key: &PrivateKey,
-        certificate: &Certificate,
+        signer: Arc<dyn Signer>,
+        algorithm: SignatureAlgorithm,
     ) -> Result<Result<(), TokenExchangeError>, ProvisioningError> {
-        let signer = PemSigner::from_pkcs8_pem(&key.to_pem()?, certificate.thumbprint())
-            .map_err(|_| ProvisioningError::crypto("use the new key"))?;
         let (app_id, agent) = (blueprint.app_id.to_string(), identity.to_string());
         let audience = self.endpoint.url(&self.tenant);
         let started = std::time::Instant::now();
         let mut pause = Duration::from_millis(500);
         loop {
-            let assertion =
-                Assertion::sign(&signer, SignatureAlgorithm::Ps256, &audience, &app_id, SystemTime::now())
-                    .map_err(|_| ProvisioningError::crypto("sign with the new key"))?;
+            let (signer, audience, issuer) = (Arc::clone(&signer), audience.clone(), app_id.clone());
+            let assertion = blocking(move || {
+                Assertion::sign(&*signer, algorithm, &audience, &issuer, SystemTime::now())
+                    .map_err(|error| ProvisioningError::SignIn(error.into()))
+            })
+            .await?;
             let form = [
                 ("client_id", app_id.as_str()),
                 ("scope", self.exchange_scope.as_str()),
@@ -112,6 +114,15 @@ impl Provisioner {
             pause = (pause * 2).min(Duration::from_secs(5));
         }
     }
+}
+
+/// A signer for a key that was just made.
+pub(super) fn signer_of(
+    key: &PrivateKey,
+    certificate: &Certificate,
+) -> Result<Arc<dyn Signer>, ProvisioningError> {
+    let signer = PemSigner::from_pkcs8_pem(&key.to_pem()?, certificate.thumbprint());
+    Ok(Arc::new(signer.map_err(|_| ProvisioningError::crypto("use the new key"))?))
 }
 
 const NOT_SHOWN: ProvisioningError =

@@ -24,11 +24,13 @@ mod settings_file;
 mod sign_in;
 mod step;
 mod teardown;
+#[cfg(all(feature = "tpm2", unix))]
+mod tpm;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use entrabot_keystore::KeystorePolicy;
+use entrabot_keystore::{CertificateThumbprint, KeystorePolicy};
 
 pub use apply::Provisioned;
 pub use certificates::{HeldCertificate, Rotated};
@@ -47,7 +49,10 @@ pub use teardown::{Remains, Teardown, TeardownPlan};
 use crate::graph::Graph;
 use crate::tokens::TokenEndpoint;
 use crate::tokens::http::Http;
-use crate::{AgentId, AgentUserId, BlueprintAppId, ClientId, Config, Egress, Origin, Resource, TenantId};
+use crate::{
+    AgentId, AgentUserId, BlueprintAppId, BlueprintCredential, ClientId, Config, Egress, Origin, Resource,
+    TenantId,
+};
 use sign_in::SignIn;
 
 /// Makes, resumes and removes an agent through Microsoft Graph; asks the gate before each changing step.
@@ -72,6 +77,11 @@ struct Configured {
     user: Option<AgentUserId>,
     /// The environment says which certificate is used, and we cannot change that.
     thumbprint_is_fixed: bool,
+    /// The environment says where the key is, and not that it is in the TPM.
+    #[cfg(all(feature = "tpm2", unix))]
+    credential_is_fixed: bool,
+    /// The certificate in use, where its key is in the TPM.
+    tpm_certificate: Option<CertificateThumbprint>,
 }
 
 impl Provisioner {
@@ -113,6 +123,12 @@ impl Provisioner {
                 user: config.agent_user_id().cloned(),
                 thumbprint_is_fixed: config.origin("ENTRABOT_BLUEPRINT_CERT_THUMBPRINT")
                     == Origin::Environment,
+                #[cfg(all(feature = "tpm2", unix))]
+                credential_is_fixed: config.origin(settings_file::CREDENTIAL) == Origin::Environment
+                    && *config.blueprint_credential() != BlueprintCredential::Tpm,
+                tpm_certificate: config
+                    .current_thumbprint()
+                    .filter(|_| *config.blueprint_credential() == BlueprintCredential::Tpm),
             },
         }
     }

@@ -14,6 +14,9 @@ pub(super) const OURS: [&str; 5] = [
     "ENTRABOT_AGENT_UPN",
 ];
 
+/// What names the place of the blueprint's key: written only by a rotation into the TPM.
+pub(super) const CREDENTIAL: &str = "ENTRABOT_BLUEPRINT_CREDENTIAL";
+
 /// Our names with their values.
 pub(super) fn lines(values: &[String; 5]) -> [(&'static str, &str); 5] {
     std::array::from_fn(|index| (OURS[index], values[index].as_str()))

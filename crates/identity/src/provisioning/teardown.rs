@@ -5,6 +5,7 @@ use std::sync::Arc;
 use entrabot_keystore::{EntryName, KeystoreError};
 use uuid::Uuid;
 
+use super::certificates::remove_file;
 use super::directory::Identity;
 use super::journal::{Creation, Journal};
 use super::run::{Progress, Run, blocking};
@@ -364,7 +365,9 @@ impl Provisioner {
         }
         if let Some(path) = self.settings_file.clone().filter(|_| plan.settings) {
             run.tell(Progress::Started(StepKind::Settings));
-            let edit = blocking(move || settings_file::take_out(&path, &settings_file::OURS).map(|_| ()));
+            let credential = self.configured.tpm_certificate.as_ref().map(|_| settings_file::CREDENTIAL);
+            let names: Vec<&str> = settings_file::OURS.into_iter().chain(credential).collect();
+            let edit = blocking(move || settings_file::take_out(&path, &names).map(|_| ()));
             run.act("teardown.settings.write", None, edit).await?;
             run.tell(Progress::Done(StepKind::Settings, true));
         }
@@ -377,6 +380,9 @@ impl Provisioner {
             });
             run.act("teardown.key.delete", None, delete).await?;
             run.tell(Progress::Done(StepKind::Key, true));
+        }
+        for file in self.tpm_key_files().await? {
+            run.act("teardown.key.delete", None, remove_file(file)).await?;
         }
         Journal::remove(&self.data_dir)
     }

@@ -349,6 +349,8 @@ impl Diagnose for TokenError {
             #[cfg(feature = "federated")]
             Self::KeyVault(error) => error.error_type(),
             Self::AgentIdNotAvailable { .. } | Self::ActingForPerson => "AgentIDNotAvailable",
+            #[cfg(all(feature = "tpm2", unix))]
+            Self::Signing(error) if matches!(**error, SignError::Tpm(_)) => error.error_type(),
             Self::Signing(_) => "SigningError",
         }
     }
@@ -367,6 +369,8 @@ impl Diagnose for TokenError {
                 "set ENTRABOT_MODE=agent_user, and unset ENTRABOT_ALLOW_DELEGATED_FALLBACK, for acts of the agent"
                     .into(),
             ),
+            #[cfg(all(feature = "tpm2", unix))]
+            Self::Signing(error) if matches!(**error, SignError::Tpm(_)) => error.hint(),
             Self::Signing(_) => Some(
                 "the keystore entry entrabot/blueprint-private-key must hold a PKCS#8 PEM key; \
                  `entrabot cert rotate` makes a new one"

@@ -111,6 +111,11 @@ impl TokenExchange {
     #[cfg(feature = "federated")]
     pub fn as_configured(config: &Config, egress: &Egress) -> Result<Self, TokenError> {
         let proof = match config.blueprint_credential() {
+            #[cfg(all(feature = "tpm2", unix))]
+            BlueprintCredential::Tpm => Proof::Key(Arc::new(super::TpmSource::from_config(config)?)),
+            // Such a build refuses the setting when it is read.
+            #[cfg(not(all(feature = "tpm2", unix)))]
+            BlueprintCredential::Tpm => return Err(missing_settings(config)),
             BlueprintCredential::Keystore => {
                 Proof::Key(Arc::new(super::KeystoreSigner::from_config(config)?))
             }
@@ -460,11 +465,14 @@ pub(super) fn aborted() -> TokenExchangeError {
 
 /// Names every setting that signing in needs and that is not there.
 pub(super) fn missing_settings(config: &Config) -> TokenError {
-    let with_keystore = *config.blueprint_credential() == BlueprintCredential::Keystore;
+    let with_certificate = !config.needs_no_keystore();
     let missing: Vec<&str> = [
         ("ENTRABOT_TENANT_ID", config.tenant_id().is_none()),
         ("ENTRABOT_BLUEPRINT_APP_ID", config.blueprint_app_id().is_none()),
-        ("ENTRABOT_BLUEPRINT_CERT_THUMBPRINT", with_keystore && config.blueprint_cert_thumbprint().is_none()),
+        (
+            "ENTRABOT_BLUEPRINT_CERT_THUMBPRINT",
+            with_certificate && config.blueprint_cert_thumbprint().is_none(),
+        ),
         ("ENTRABOT_AGENT_ID", config.agent_id().is_none()),
         ("ENTRABOT_AGENT_USER_ID", config.agent_user_id().is_none()),
     ]

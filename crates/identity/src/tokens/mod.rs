@@ -17,6 +17,8 @@ pub(crate) mod resting;
 mod signer;
 pub(crate) mod strict_json;
 mod tls;
+#[cfg(all(feature = "tpm2", unix))]
+mod tpm;
 
 use std::fmt;
 use std::future::Future;
@@ -49,6 +51,8 @@ pub use signer::{KeystoreSigner, SignerSource};
 #[cfg(feature = "provisioning")]
 pub(crate) use signer::{is_waiting_key, waiting_key};
 pub use tls::TlsFault;
+#[cfg(all(feature = "tpm2", unix))]
+pub(crate) use tpm::TpmSource;
 
 /// An access token for one resource. Opaque; redacted; not `Clone`.
 pub struct AccessToken {

@@ -3,8 +3,8 @@
 
 use clap::{Args, Subcommand};
 use entrabot_identity::{
-    BlueprintAppId, BlueprintChoice, Config, Desired, HeldCertificate, ObjectId, Progress, ProvisioningStep,
-    Teardown, TeardownPlan,
+    BlueprintAppId, BlueprintChoice, BlueprintCredential, Config, Desired, HeldCertificate, ObjectId,
+    Progress, ProvisioningLock, ProvisioningStep, Rotated, Teardown, TeardownPlan,
 };
 use serde_json::{Value, json};
 
@@ -70,7 +70,11 @@ pub(crate) enum CertCommand {
     /// Whether the blueprint holds the certificate of our key, and it is not over
     Verify,
     /// A new key and certificate: added, proven, and only then the old one removed
-    Rotate,
+    Rotate {
+        /// Make the new key in this machine's TPM, which it never leaves
+        #[arg(long)]
+        tpm: bool,
+    },
 }
 
 pub(super) fn tell(progress: Progress) {
@@ -85,6 +89,12 @@ pub(super) fn tell(progress: Progress) {
 
 pub(crate) fn provision(args: ProvisionArgs, json: bool) -> Result<u8, Failure> {
     let bench = Bench::new()?;
+    if *bench.parts.config().blueprint_credential() == BlueprintCredential::Tpm {
+        return Err(Failure::usage(
+            "the agent of these settings has its key in the TPM, and provisioning makes keys in the keyring",
+            "entrabot cert rotate renews it; for another agent use another settings file, then entrabot cert rotate --tpm",
+        ));
+    }
     let desired = desired(&args, bench.parts.config())?;
     // Before anything is read: what the plan finds must still be so when it is carried out.
     let lock = if args.dry_run { None } else { Some(bench.provisioner.lock()?) };
@@ -270,19 +280,36 @@ pub(crate) fn cert(command: &CertCommand, json: bool) -> Result<u8, Failure> {
             }
             Ok(if good.is_some() { YES } else { NO })
         }
-        CertCommand::Rotate if bench.parts.config().needs_no_keystore() => Err(Failure::usage(
+        CertCommand::Rotate { .. } if bench.parts.config().needs_no_keystore() => Err(Failure::usage(
             "the key in use is not in the keyring, so it cannot be rotated there",
             "with key-vault: make a version in the vault, add its certificate to the blueprint, change ENTRABOT_KEY_VAULT_KEY",
         )),
-        CertCommand::Rotate => {
+        CertCommand::Rotate { tpm } => {
             let lock = bench.provisioner.lock()?;
-            let rotated = bench
-                .act_unplanned(async |gate| bench.provisioner.rotate_certificate(&lock, gate, &tell).await)?;
+            let rotated = if *tpm || *bench.parts.config().blueprint_credential() == BlueprintCredential::Tpm
+            {
+                rotate_into_tpm(&bench, &lock)?
+            } else {
+                bench.act_unplanned(async |gate| {
+                    bench.provisioner.rotate_certificate(&lock, gate, &tell).await
+                })?
+            };
             let value = json!({"thumbprint": rotated.thumbprint.as_str(), "removed": rotated.removed});
             super::print_members(&value, json)?;
             Ok(YES)
         }
     }
+}
+
+#[cfg(all(feature = "tpm2", unix))]
+fn rotate_into_tpm(bench: &Bench, lock: &ProvisioningLock) -> Result<Rotated, Failure> {
+    let tpm = entrabot_keystore::Tpm::at(bench.parts.config().tpm_device());
+    bench.act_unplanned(async |gate| bench.provisioner.rotate_into_tpm(&tpm, lock, gate, &tell).await)
+}
+
+#[cfg(not(all(feature = "tpm2", unix)))]
+fn rotate_into_tpm(_: &Bench, _: &ProvisioningLock) -> Result<Rotated, Failure> {
+    Err(Failure::usage("this build has no TPM support", "build entrabot-server with the feature tpm2"))
 }
 
 fn print_certificates(held: &[HeldCertificate], json: bool) -> Result<(), Failure> {

@@ -21,6 +21,9 @@ pub(super) fn blueprint_key(parts: &Parts, keystore: Option<&Keystore>) -> Check
     if config.blueprint_app_id().is_none() {
         return Check::skip(NAME, "no blueprint is configured", "run entrabot provision");
     }
+    if *config.blueprint_credential() == BlueprintCredential::Tpm {
+        return tpm_key(NAME, config);
+    }
     let Some(keystore) = keystore else {
         return Check::skip(NAME, "the keyring did not pass", "see keyring");
     };
@@ -34,6 +37,19 @@ pub(super) fn blueprint_key(parts: &Parts, keystore: Option<&Keystore>) -> Check
         ),
         Err(error) => Check::failed(NAME, &error.into()),
     }
+}
+
+/// Where the chip and the key that it wrapped are; whether it signs the token mint shows.
+fn tpm_key(name: &'static str, config: &Config) -> Check {
+    let Some(file) = config.current_thumbprint().map(|thumbprint| config.tpm_key_file(&thumbprint)) else {
+        return Check::skip(name, "no certificate is configured", "run entrabot cert rotate --tpm");
+    };
+    if !file.is_file() {
+        let detail = format!("{} is not there", file.display());
+        return Check::new(name, Status::Fail, detail, Some("run entrabot cert rotate --tpm"));
+    }
+    let device = config.tpm_device().display();
+    Check::pass(name, format!("in the TPM {device}, wrapped in {}", file.display()))
 }
 
 /// Whether a person's sign-in is there, where acts are a person's. Nobody is asked.
