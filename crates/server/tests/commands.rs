@@ -268,6 +268,37 @@ fn append_without_anybody_to_name_writes_nothing() {
 }
 
 #[test]
+fn case_43_case_45_what_is_too_long_or_no_text_is_wrong_usage_and_nothing_is_written() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+    let home = agent_home();
+    let append = |action: &OsStr, resource: &OsStr, metadata: &OsStr| {
+        let mut command = home.command(&["audit", "append", "--outcome", "success"]);
+        command.arg("--action").arg(action).arg("--resource").arg(resource).arg("--metadata").arg(metadata);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), output.stdout, said)
+    };
+    let plain = OsStr::new("k=v");
+    let long = |count: usize| "x".repeat(count);
+    let no_text = OsStr::from_bytes(b"\xff\xfe");
+    let refused = [
+        append(long(1025).as_ref(), "r".as_ref(), plain),
+        append("a".as_ref(), long(8193).as_ref(), plain),
+        append("a".as_ref(), "r".as_ref(), format!("k={}", long(17_000)).as_ref()),
+        append(no_text, "r".as_ref(), plain),
+        append("a".as_ref(), no_text, plain),
+        append("a".as_ref(), "r".as_ref(), OsStr::from_bytes(b"k=\xff")),
+    ];
+    for (code, printed, said) in refused {
+        assert!(code == Some(2) && printed.is_empty() && said.starts_with("error: "), "{code:?} {said}");
+        assert!(!said.contains("xxx"), "{said}");
+    }
+    assert_eq!(append(long(1024).as_ref(), long(8192).as_ref(), plain).0, Some(0));
+    assert_eq!(home.run(&["audit", "verify", "--json"]).expect(0).json()["events"], 1);
+}
+
+#[test]
 fn append_stdin_keeps_the_good_lines_and_tells_the_bad_ones() {
     let home = agent_home();
     let good = r#"{"action":"a","resource":"r","outcome":"success","metadata":{"n":1}}"#;
