@@ -1,6 +1,7 @@
 //! Appends until it is killed, and prints each id when its record is durable:
-//! `append_loop DIRECTORY [permits | starved | COUNT]`. The kill tests run it as their child. Starved, it uses up all
-//! file descriptors after the first record, and goes on for fifty more.
+//! `append_loop DIRECTORY [permits | starved | sealed | COUNT]`. The kill tests run it as their child. Starved, it uses
+//! up all file descriptors after the first record, and goes on for fifty more. Sealed, it writes two, each under a
+//! checkpoint by the key in `DIRECTORY/key.pem`.
 #![allow(clippy::print_stdout, reason = "the ids are its answer")]
 
 use std::io::Write as _;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 
 use entrabot_audit::{
     AttributionChain, AttributionType, AuditLog, AuditOptions, Auditable, Config, LogEntry, ServerName,
-    Session, Subject, ToolName,
+    Session, SigningPolicy, Subject, ToolName,
 };
 
 struct Call;
@@ -25,17 +26,24 @@ impl Auditable for Call {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let directory =
-        Path::new(arguments.first().ok_or("usage: append_loop DIRECTORY [permits | starved | COUNT]")?);
-    let permits = arguments.get(1).is_some_and(|word| word == "permits");
-    let starved = arguments.get(1).is_some_and(|word| word == "starved");
-    let count = if starved { Some(51) } else { None };
-    let count: u64 =
-        count.or_else(|| arguments.get(1).and_then(|word| word.parse().ok())).unwrap_or(u64::MAX);
+    let directory = Path::new(
+        arguments.first().ok_or("usage: append_loop DIRECTORY [permits | starved | sealed | COUNT]")?,
+    );
+    let mode = arguments.get(1).map_or("", String::as_str);
+    let (permits, starved, sealed) = (mode == "permits", mode == "starved", mode == "sealed");
+    let count = match mode {
+        "starved" => 51,
+        "sealed" => 2,
+        other => other.parse().unwrap_or(u64::MAX),
+    };
     let mut taken = Vec::new();
     let config = Config::from_variables([("ENTRABOT_AGENT_ID", "22222222-2222-4222-8222-222222222222")])?;
     let who = Arc::new(AttributionChain::new(&config, Arc::new(Session::new())));
-    let log = AuditLog::open(AuditOptions::new(&directory.join("audit"), &directory.join("data")), who)?;
+    let mut options = AuditOptions::new(&directory.join("audit"), &directory.join("data"));
+    if sealed {
+        options = options.with_signing(SigningPolicy::File(directory.join("key.pem")));
+    }
+    let log = AuditLog::open(options, who)?;
     let mut out = std::io::stdout();
     for _ in 0..count {
         let id = if permits {
@@ -48,6 +56,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         };
         writeln!(out, "{id}")?;
         out.flush()?;
+        if sealed && let Err(error) = log.checkpoint() {
+            // The record stays, and whoever comes next seals it.
+            drop(writeln!(std::io::stderr(), "not sealed: {error}"));
+        }
         while starved && let Ok(file) = std::fs::File::open("/dev/null") {
             taken.push(file);
         }

@@ -6,6 +6,8 @@
     reason = "each test binary uses its part, and fails by panicking"
 )]
 
+pub mod children;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
