@@ -9,9 +9,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Peer, entry, keyring, odd_values, open, refusal, secret, surroundings};
+use common::{Peer, expect_kept, keyring, open, refusal, surroundings};
 use entrabot_keystore::private_keyring::{Mode, PrivateKeyring};
-use entrabot_keystore::{Allowlist, AtRest, BackendId, Candidate, KeystoreError, KeystorePolicy, Verdict};
+use entrabot_keystore::{Allowlist, AtRest, BackendId, Candidate, KeystorePolicy, Verdict};
 
 /// A database whose root group is open to the Secret Service, as its settings dialog would make it.
 const DATABASE: &str = r#"<?xml version="1.0" encoding="UTF-8" standalone="yes"?>
@@ -86,16 +86,7 @@ fn keepassxc_is_verified_and_keeps_what_is_put_in_it() {
     assert_eq!(keystore.finding().at_rest(), AtRest::Encrypted);
     assert_eq!(keystore.finding().collection(), Some("agent"));
 
-    let absent = keystore.get(&entry("a"));
-    assert!(matches!(absent, Err(KeystoreError::NoEntry)), "{absent:?}");
-    for value in odd_values() {
-        keystore.put(&entry("a"), &secret(value.clone())).unwrap();
-        assert!(open(&keyring).unwrap().get(&entry("a")).unwrap().expose() == value, "{} bytes", value.len());
-    }
-    keystore.put(&entry("b"), &secret("other")).unwrap();
-    assert_eq!(keystore.list("entrabot-test").unwrap(), [entry("a"), entry("b")]);
-    keystore.delete(&entry("a")).unwrap();
-    assert!(matches!(keystore.delete(&entry("a")), Err(KeystoreError::NoEntry)));
+    expect_kept(&keyring, &keystore);
     assert_eq!(keystore.sanity_probe().unwrap().backend(), BackendId::KeePassXc);
 }
 

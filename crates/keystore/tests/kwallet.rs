@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::pbkdf2::{PBKDF2_HMAC_SHA512, derive};
-use common::{Peer, entry, keyring, odd_values, open, refusal, secret, surroundings, timely};
+use common::{Peer, entry, expect_kept, keyring, open, refusal, secret, surroundings, timely};
 use entrabot_keystore::private_keyring::{Mode, PrivateKeyring};
 use entrabot_keystore::{
     Allowlist, AtRest, BackendId, Candidate, Diagnose as _, Finding, KeystoreError, Verdict,
@@ -119,16 +119,7 @@ fn kwallet_is_verified_and_keeps_what_is_put_in_it() {
     assert_eq!(keystore.finding().at_rest(), AtRest::Encrypted);
     assert_eq!(keystore.finding().collection(), Some("kdewallet"));
 
-    let absent = keystore.get(&entry("a"));
-    assert!(matches!(absent, Err(KeystoreError::NoEntry)), "{absent:?}");
-    for value in odd_values() {
-        keystore.put(&entry("a"), &secret(value.clone())).unwrap();
-        assert!(open(&keyring).unwrap().get(&entry("a")).unwrap().expose() == value, "{} bytes", value.len());
-    }
-    keystore.put(&entry("b"), &secret("other")).unwrap();
-    assert_eq!(keystore.list("entrabot-test").unwrap(), [entry("a"), entry("b")]);
-    keystore.delete(&entry("a")).unwrap();
-    assert!(matches!(keystore.delete(&entry("a")), Err(KeystoreError::NoEntry)));
+    expect_kept(&keyring, &keystore);
     assert_eq!(keystore.sanity_probe().unwrap().backend(), BackendId::KWallet);
 }
 

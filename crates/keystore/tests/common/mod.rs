@@ -56,6 +56,22 @@ pub fn odd_values() -> Vec<Vec<u8>> {
     ]
 }
 
+/// Whatever is put in comes out as it was, from another connection; and is listed, and goes when it is deleted.
+#[track_caller]
+pub fn expect_kept(keyring: &PrivateKeyring, keystore: &Keystore) {
+    let absent = keystore.get(&entry("a"));
+    assert!(matches!(absent, Err(KeystoreError::NoEntry)), "{absent:?}");
+    for value in odd_values() {
+        keystore.put(&entry("a"), &secret(value.clone())).expect("kept");
+        let read = open(keyring).expect("sound").get(&entry("a")).expect("there");
+        assert!(read.expose() == value, "{} bytes", value.len());
+    }
+    keystore.put(&entry("b"), &secret("other")).expect("kept");
+    assert_eq!(keystore.list("entrabot-test").expect("listed"), [entry("a"), entry("b")]);
+    keystore.delete(&entry("a")).expect("deleted");
+    assert!(matches!(keystore.delete(&entry("a")), Err(KeystoreError::NoEntry)));
+}
+
 /// The refusal, which says what was found and what to do.
 #[track_caller]
 pub fn refusal<T: std::fmt::Debug>(result: Result<T, KeystoreError>) -> InsecureKeyringBackendError {

@@ -279,13 +279,33 @@ impl Pinned {
     fn session(&self, deadline: Deadline) -> Result<std::sync::Arc<Session>, KeystoreError> {
         self.session_or_open(|| {
             let step = "opening an encrypted session";
-            let ours = KeyAgreement::new().map_err(|_| fault(step, "no random numbers"))?;
-            let body = (ALGORITHM, Variant::new(ours.public()));
-            let opened = self.call(SERVICE_PATH, (SERVICE, "OpenSession"), &body, deadline);
-            let (theirs, path): (OwnedVariant, OwnedObjectPath) =
-                opened.map_err(|error| self.failure(step, error))?;
-            let theirs = Vec::<u8>::try_from(theirs).map_err(|_| fault(step, "a key that is none"))?;
-            ours.agree(&theirs, path.to_string()).map_err(|_| fault(step, "a key that is none"))
+            // Two in a row that do not agree are one in 65,536; a provider that never agrees is broken.
+            for _ in 0..4 {
+                let ours = KeyAgreement::new().map_err(|_| fault(step, "no random numbers"))?;
+                let body = (ALGORITHM, Variant::new(ours.public()));
+                let opened = self.call(SERVICE_PATH, (SERVICE, "OpenSession"), &body, deadline);
+                let (theirs, path): (OwnedVariant, OwnedObjectPath) =
+                    opened.map_err(|error| match error {
+                        // What KWallet says when it can encrypt nothing: it would still speak `plain`.
+                        BusError::Refused(name)
+                            if name.ends_with(".InvalidArgs") && self.backend() == BackendId::KWallet =>
+                        {
+                            fault(
+                                step,
+                                &format!(
+                                    "{name}; install QCA's OpenSSL plugin (Debian: libqca-qt5-2-plugins)"
+                                ),
+                            )
+                        }
+                        error => self.failure(step, error),
+                    })?;
+                let theirs = Vec::<u8>::try_from(theirs).map_err(|_| fault(step, "a key that is none"))?;
+                let agreed = ours.agree(&theirs, path.to_string());
+                if let Some(session) = agreed.map_err(|_| fault(step, "a key that is none"))? {
+                    return Ok(session);
+                }
+            }
+            Err(fault(step, "no key could be agreed on"))
         })
     }
 

@@ -52,8 +52,9 @@ impl KeyAgreement {
         self.power(&U1024::from(2_u8)).to_be_bytes().as_ref().to_vec()
     }
 
-    /// The key that both sides hold when `theirs` is the other half.
-    pub(super) fn agree(self, theirs: &[u8], path: String) -> Result<Session, Broken> {
+    /// The key that both sides hold when `theirs` is the other half. `None` when the two make a secret that begins with a
+    /// zero byte, about once in 256 times: not every provider keeps that byte, and the keys would differ. Agree anew then.
+    pub(super) fn agree(self, theirs: &[u8], path: String) -> Result<Option<Session>, Broken> {
         // KWallet sends a zero before a number whose first bit is set, which is one byte too much.
         let theirs = theirs.iter().position(|byte| *byte != 0).map_or(&[][..], |first| &theirs[first..]);
         let padded = PUBLIC_LENGTH.checked_sub(theirs.len()).ok_or(Broken)?;
@@ -66,13 +67,16 @@ impl KeyAgreement {
             return Err(Broken);
         }
         let shared = Zeroizing::new(self.power(&theirs).to_be_bytes().as_ref().to_vec());
+        if shared.first() == Some(&0) {
+            return Ok(None);
+        }
         let mut key = Zeroizing::new([0; AES_128_KEY_LEN]);
         Salt::new(HKDF_SHA256, &[])
             .extract(&shared)
             .expand(&[], SessionKey)
             .and_then(|key_material| key_material.fill(key.as_mut()))
             .map_err(|_| Broken)?;
-        Ok(Session { path, key })
+        Ok(Some(Session { path, key }))
     }
 
     fn power(&self, base: &U1024) -> U1024 {
@@ -152,9 +156,14 @@ mod tests {
     use super::*;
 
     fn pair() -> (Session, Session) {
-        let (ours, theirs) = (KeyAgreement::new().unwrap(), KeyAgreement::new().unwrap());
-        let (our_public, their_public) = (ours.public(), theirs.public());
-        (ours.agree(&their_public, "/a".into()).unwrap(), theirs.agree(&our_public, "/b".into()).unwrap())
+        loop {
+            let (ours, theirs) = (KeyAgreement::new().unwrap(), KeyAgreement::new().unwrap());
+            let (our_public, their_public) = (ours.public(), theirs.public());
+            let ours = ours.agree(&their_public, "/a".into()).unwrap();
+            if let (Some(ours), Some(theirs)) = (ours, theirs.agree(&our_public, "/b".into()).unwrap()) {
+                return (ours, theirs);
+            }
+        }
     }
 
     #[test]
@@ -169,7 +178,7 @@ mod tests {
     fn the_key_is_the_one_that_other_implementations_derive() {
         let ours = KeyAgreement { private: Zeroizing::new([7; 32]) };
         let theirs = KeyAgreement { private: Zeroizing::new([9; 32]) };
-        let session = ours.agree(&theirs.public(), "/a".into()).unwrap();
+        let session = ours.agree(&theirs.public(), "/a".into()).unwrap().unwrap();
         let hex: String = session.key.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, "c0dd2b95a2b2d798ac0c5bcec60c63a7");
     }
@@ -185,10 +194,19 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_that_begins_with_zero_is_not_used() {
+        let ours = KeyAgreement { private: Zeroizing::new([7; 32]) };
+        let mut private = [9; 32];
+        private[30..].copy_from_slice(&[0, 59]);
+        let theirs = KeyAgreement { private: Zeroizing::new(private) };
+        assert!(ours.agree(&theirs.public(), "/a".into()).unwrap().is_none());
+    }
+
+    #[test]
     fn a_half_may_begin_with_zeros_or_lack_them() {
         let ours = || KeyAgreement { private: Zeroizing::new([7; 32]) };
         let theirs = KeyAgreement { private: Zeroizing::new([9; 32]) }.public();
-        let key = |theirs: &[u8]| *ours().agree(theirs, "/a".into()).unwrap().key;
+        let key = |theirs: &[u8]| *ours().agree(theirs, "/a".into()).unwrap().unwrap().key;
         assert_eq!(key(&[&[0; 3], theirs.as_slice()].concat()), key(&theirs));
         assert_eq!(key(&[&[0; 127], [2].as_slice()].concat()), key(&[2]));
     }
