@@ -133,8 +133,12 @@ fn wait_for_calm(server: &mut Server) -> io::Result<Sample> {
         if now.threads <= server.at_start.threads + 2 && now.descriptors <= server.at_start.descriptors + 2 {
             return Ok(now);
         }
-        let left = format!("{now:?} is left of {:?}", server.at_start);
-        assert!(started.elapsed() < LINGERING, "{left}");
+        assert!(
+            started.elapsed() < LINGERING,
+            "{now:?} is left of {:?}: {:?}",
+            server.at_start,
+            server.open_files()?
+        );
         std::thread::sleep(Duration::from_millis(500));
     }
 }
@@ -270,6 +274,17 @@ impl Server {
         };
         let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64;
         Ok(Sample { resident: number("VmRSS"), threads: number("Threads"), descriptors })
+    }
+
+    /// What its descriptors are.
+    fn open_files(&self) -> io::Result<Vec<String>> {
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))? {
+            // One may be closed while we look.
+            files.extend(std::fs::read_link(entry?.path()).map(|file| file.display().to_string()));
+        }
+        files.sort();
+        Ok(files)
     }
 
     fn end(mut self) -> io::Result<()> {

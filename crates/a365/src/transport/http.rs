@@ -14,6 +14,8 @@ use crate::error::CallFailure;
 use crate::{A365Error, Endpoint};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection that nobody uses is kept. The pool looks that often, so some live twice as long.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// For the head of an answer, and between two of its bytes.
 const IDLE: Duration = Duration::from_secs(15);
 
@@ -59,7 +61,7 @@ impl HttpClient {
             .tcp_nodelay(true)
             .tls_version_min(reqwest::tls::Version::TLS_1_2)
             .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(Duration::from_secs(60))
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .user_agent(concat!("entrabot/", env!("CARGO_PKG_VERSION")));
         if let Some(pem) = egress.additional_roots_pem() {
             let roots = reqwest::Certificate::from_pem_bundle(pem)

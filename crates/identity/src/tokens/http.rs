@@ -12,6 +12,8 @@ use zeroize::Zeroizing;
 use super::{Egress, TlsFault};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection that nobody uses is kept. The pool looks that often, so some live twice as long.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// This host answers at once, or has no such endpoint.
 #[cfg(any(feature = "federated", feature = "otlp"))]
 const CONNECT_TIMEOUT_HERE: Duration = Duration::from_secs(2);
@@ -153,6 +155,7 @@ fn build(way: &Way) -> Result<reqwest::Client, HttpError> {
         .http1_only()
         .tcp_nodelay(true)
         .tls_version_min(reqwest::tls::Version::TLS_1_2)
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .user_agent(concat!("entrabot/", env!("CARGO_PKG_VERSION")));
     let builder = match way {
         Way::Out(egress) => out(builder, egress)?,
