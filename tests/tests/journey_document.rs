@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use entrabot_tests::stand_in::{Effect, Fault, FirstByte, Options, Role};
 use journey::raw::Raw;
+use journey::watched::traced;
 use journey::{Home, files_with, records, spans};
 use serde_json::{Value, json};
 
@@ -243,23 +244,8 @@ fn the_pending_line_is_synced_before_work_iq_is_even_connected() -> io::Result<(
         "--args",
         r#"{"fileName":"x","contentInHtml":"<p>x</p>"}"#,
     ]);
-    let mut strace = std::process::Command::new("strace");
-    strace.args([
-        "-f",
-        "-y",
-        "-s",
-        "4096",
-        "-e",
-        "trace=connect,write,pwrite64,writev,fdatasync,fsync",
-        "-o",
-    ]);
-    strace
-        .arg(&trace)
-        .arg(entrabot.get_program())
-        .args(entrabot.get_args())
-        .env_clear()
-        .current_dir(home.scratch());
-    strace.envs(entrabot.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let events = "trace=connect,write,pwrite64,writev,fdatasync,fsync";
+    let mut strace = traced(&entrabot, &["-f", "-y", "-s", "4096", "-e", events], &trace);
     assert!(strace.output()?.status.success());
     let trace = fs::read_to_string(trace)?;
     let first = |what: &dyn Fn(&str) -> bool| trace.lines().position(what);

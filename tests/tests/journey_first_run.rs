@@ -104,7 +104,7 @@ fn a_dry_run_only_looks() -> io::Result<()> {
     }
     assert_eq!(changes(&home.cloud.requests()), Vec::<String>::new());
     assert!(!home.state().join(".env").exists());
-    let records = if home.audit_dir().exists() { home.records()? } else { Vec::new() };
+    let records = home.records()?;
     assert_eq!(records, Vec::<Value>::new());
     home.run(&["keystore", "get", "entrabot", "blueprint-private-key"], &[])?.assert_code(4);
     Ok(())

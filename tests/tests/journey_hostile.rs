@@ -2,7 +2,6 @@
 
 mod journey;
 
-use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use entrabot_tests::cases::{CASES, TRUE_TEXT, Verdict};
 use entrabot_tests::mcp::{Answer, Client};
 use entrabot_tests::stand_in::{Effect, Fault, Options, Role};
 use journey::raw::Raw;
+use journey::watched::peak_kib;
 use journey::{Home, files_with, spans};
 use serde_json::{Value, json};
 
@@ -39,14 +39,6 @@ fn served() -> io::Result<(Home, Client, String)> {
     let url = created.value()["url"].as_str().unwrap_or_default().to_owned();
     home.cloud.clear_requests();
     Ok((home, client, url))
-}
-
-/// Memory of a process, KiB: a line of its status.
-fn memory(client: &Client, line: &str) -> io::Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", client.pid().unwrap_or_default()))?;
-    let value = status.lines().find_map(|text| text.strip_prefix(line));
-    let number = value.and_then(|text| text.trim_matches([':', '\t', ' ']).split(' ').next()?.parse().ok());
-    number.ok_or_else(|| io::Error::other(format!("no {line} in {status}")))
 }
 
 #[test]
@@ -111,13 +103,14 @@ fn answers_that_are_none_fail_and_close_their_span() -> io::Result<()> {
 fn an_absurd_size_is_refused_without_growth() -> io::Result<()> {
     let (home, client, url) = served()?;
     read(&client, &url)?;
+    let peak = |client: &Client| client.pid().and_then(peak_kib).expect("it runs");
     for case in CASES.iter().filter(|case| case.is_of_size()).map(|case| case.name) {
         home.cloud.clear_faults();
         home.cloud.set_fault(Fault::case(READ, case));
-        let before = memory(&client, "VmHWM")?;
+        let before = peak(&client);
         let begun = Instant::now();
         let answer = read(&client, &url)?;
-        let (growth, took) = (memory(&client, "VmHWM")? - before, begun.elapsed());
+        let (growth, took) = (peak(&client) - before, begun.elapsed());
         assert!(answer.is_error, "{case}");
         assert!(growth <= 32 * 1024, "{case}: the peak grew by {growth} KiB");
         // Two seconds are the promise; the machine of a test may be busy.

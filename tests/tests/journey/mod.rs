@@ -145,9 +145,9 @@ impl Home {
         self.scratch().join("serve.stderr")
     }
 
-    /// Every record of the audit, in order.
+    /// Every record of the audit, in order; none where nothing was ever recorded.
     pub(crate) fn records(&self) -> io::Result<Vec<Value>> {
-        records(&self.audit_dir())
+        if self.audit_dir().exists() { records(&self.audit_dir()) } else { Ok(Vec::new()) }
     }
 
     /// The records of calls to Work IQ.

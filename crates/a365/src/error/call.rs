@@ -319,7 +319,9 @@ impl Diagnose for CallError {
                 format!("`entrabot tools {server}` shows the schema; nothing was sent").into()
             }
             CallFailure::Tls { .. } => {
-                "trust the issuer with ENTRABOT_CA_BUNDLE if it is yours; TLS cannot be switched off".into()
+                "put right what the message says; ENTRABOT_CA_BUNDLE adds an issuer of your own, and TLS cannot be \
+                 switched off"
+                    .into()
             }
             CallFailure::Connect { .. } => "check the network, DNS and ENTRABOT_PROXY".into(),
             CallFailure::Pins { .. } => "check the file a365-pins.json in the data directory".into(),
