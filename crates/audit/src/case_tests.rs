@@ -3,73 +3,26 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use entrabot_identity::{AttributionChain, AttributionType, Config, Session};
+use entrabot_identity::AttributionType;
 
-use crate::time::{Clock, Timestamp};
+use crate::test_bench::{Bench, Call, open};
 use crate::{
-    AuditError, AuditLog, AuditOptions, Auditable, CheckpointSigner, LogEntry, ServerName, SettleError,
-    SigningPolicy, Subject, ToolName, VerifyOptions, verify, verify_with,
+    AuditError, CheckpointSigner, LogEntry, SettleError, SigningPolicy, VerifyOptions, verify, verify_with,
 };
 
 const HOUR: i64 = 3_600_000_000;
 /// 2026-07-12T23:59:59.5.
 const BEFORE_MIDNIGHT: i64 = 1_783_900_799_500_000;
 
-#[derive(Debug)]
-struct TestClock(AtomicI64);
-
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.0.fetch_add(1, Ordering::Relaxed))
-    }
+fn bench() -> Bench {
+    Bench::at(BEFORE_MIDNIGHT, 1)
 }
 
-struct Call;
-
-impl Auditable for Call {
-    fn subject(&self) -> Subject {
-        Subject::WorkIq { server: ServerName::parse("s").unwrap(), tool: ToolName::parse("t").unwrap() }
-    }
-}
-
-struct Bench {
-    dir: tempfile::TempDir,
-    clock: Arc<TestClock>,
-}
-
-impl Bench {
-    fn new() -> Self {
-        Self {
-            dir: tempfile::tempdir().unwrap(),
-            clock: Arc::new(TestClock(AtomicI64::new(BEFORE_MIDNIGHT))),
-        }
-    }
-    fn options(&self) -> AuditOptions {
-        AuditOptions::new(&self.audit(), &self.dir.path().join("data"))
-            .with_clock(Arc::clone(&self.clock) as _)
-    }
-    fn audit(&self) -> std::path::PathBuf {
-        self.dir.path().join("audit")
-    }
-    fn open(&self) -> AuditLog {
-        open(self.options())
-    }
-    fn shift(&self, micros: i64) {
-        self.clock.0.fetch_add(micros, Ordering::Relaxed);
-    }
-    fn lines(&self, day: &str) -> Vec<serde_json::Value> {
-        let text = std::fs::read_to_string(self.audit().join(day)).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    }
-}
-
-fn open(options: AuditOptions) -> AuditLog {
-    let config =
-        Config::from_variables([("ENTRABOT_AGENT_ID", "22222222-2222-4222-8222-222222222222")]).unwrap();
-    AuditLog::open(options, Arc::new(AttributionChain::new(&config, Arc::new(Session::new())))).unwrap()
+fn lines_of(bench: &Bench, day: &str) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(bench.audit().join(day)).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 fn entry() -> LogEntry {
@@ -78,13 +31,13 @@ fn entry() -> LogEntry {
 
 #[test]
 fn case_22_case_23_a_call_over_midnight_is_joined_by_its_call_id() {
-    let bench = Bench::new();
+    let bench = bench();
     let log = bench.open();
     let permit = log.permit(Call).unwrap();
     bench.shift(2_000_000);
     let recorded = permit.recorded();
     drop(permit.finish(Ok::<(), ()>(())).into_result());
-    let (before, after) = (bench.lines("2026-07-12.jsonl"), bench.lines("2026-07-13.jsonl"));
+    let (before, after) = (lines_of(&bench, "2026-07-12.jsonl"), lines_of(&bench, "2026-07-13.jsonl"));
     assert_eq!(before[0]["call_id"], recorded.call_id.to_string());
     assert_eq!(after[0]["call_id"], recorded.call_id.to_string());
     drop(log);
@@ -97,14 +50,14 @@ fn case_22_case_23_a_call_over_midnight_is_joined_by_its_call_id() {
 
 #[test]
 fn case_24_a_clock_that_steps_back_is_held_and_then_refused() {
-    let bench = Bench::new();
+    let bench = bench();
     let log = bench.open();
     log.log_event(entry()).unwrap();
     bench.shift(-5_000_000);
     log.log_event(entry()).unwrap();
     bench.shift(-24 * HOUR);
     log.log_event(entry()).unwrap();
-    let lines = bench.lines("2026-07-12.jsonl");
+    let lines = lines_of(&bench, "2026-07-12.jsonl");
     assert_eq!(lines[1]["timestamp"], lines[0]["timestamp"]);
     assert!(lines[1]["wall"].as_str().unwrap() < lines[0]["timestamp"].as_str().unwrap());
     assert!(lines[0].get("wall").is_none());
@@ -114,7 +67,7 @@ fn case_24_a_clock_that_steps_back_is_held_and_then_refused() {
     let error = bench.open().log_event(entry()).unwrap_err().to_string();
     assert!(error.contains("2026-07-12.jsonl"), "{error}");
     log.accept_clock().unwrap();
-    assert!(bench.lines("2026-07-12.jsonl").iter().any(|line| line["action"] == "audit.clock_accepted"));
+    assert!(lines_of(&bench, "2026-07-12.jsonl").iter().any(|line| line["action"] == "audit.clock_accepted"));
     // Accepted once, for every process.
     log.log_event(entry()).unwrap();
     bench.open().log_event(entry()).unwrap();
@@ -123,7 +76,7 @@ fn case_24_a_clock_that_steps_back_is_held_and_then_refused() {
 
 #[test]
 fn case_25_a_clock_that_jumps_ahead_opens_a_new_file_and_coming_back_is_a_step_back() {
-    let bench = Bench::new();
+    let bench = bench();
     let log = bench.open();
     log.log_event(entry()).unwrap();
     bench.shift(365 * 24 * HOUR);
@@ -135,7 +88,7 @@ fn case_25_a_clock_that_jumps_ahead_opens_a_new_file_and_coming_back_is_a_step_b
 
 #[test]
 fn another_process_that_went_on_to_the_next_day_is_followed() {
-    let bench = Bench::new();
+    let bench = bench();
     let (here, there) = (bench.open(), bench.open());
     here.log_event(entry()).unwrap();
     there.log_event(entry()).unwrap();
@@ -144,14 +97,14 @@ fn another_process_that_went_on_to_the_next_day_is_followed() {
     bench.shift(-2 * HOUR);
     // Here the clock still says the old day.
     here.log_event(entry()).unwrap();
-    assert_eq!(bench.lines("2026-07-12.jsonl").len(), 2);
-    assert_eq!(bench.lines("2026-07-13.jsonl").len(), 2);
+    assert_eq!(lines_of(&bench, "2026-07-12.jsonl").len(), 2);
+    assert_eq!(lines_of(&bench, "2026-07-13.jsonl").len(), 2);
     assert!(verify(&bench.audit()).unwrap().ok);
 }
 
 #[test]
 fn case_35_a_day_file_that_is_gone_is_missed_whichever_it_was() {
-    let bench = Bench::new();
+    let bench = bench();
     let log = bench.open();
     for _ in 0..4 {
         log.log_event(entry()).unwrap();
@@ -194,7 +147,7 @@ fn signer(dir: &Path) -> Arc<dyn CheckpointSigner> {
 
 #[test]
 fn case_39_a_signer_that_hangs_holds_up_no_call() {
-    let bench = Bench::new();
+    let bench = bench();
     let stuck = Stuck { inner: signer(bench.dir.path()), delay: Duration::from_secs(2) };
     let options = bench.options().with_signing(SigningPolicy::Signer(Arc::new(stuck)));
     let log = open(options.with_deadline(Duration::from_secs(10)));
@@ -211,13 +164,13 @@ fn case_39_a_signer_that_hangs_holds_up_no_call() {
 
 #[test]
 fn case_38_without_its_key_the_log_goes_on_with_the_chain_and_says_so() {
-    let bench = Bench::new();
+    let bench = bench();
     let missing = SigningPolicy::File(bench.dir.path().join("missing.pem"));
     let log = open(bench.options().with_signing(missing.clone()));
     drop(log.permit(Call).unwrap().finish(Ok::<(), ()>(())).into_result());
     assert!(log.checkpoint().is_err());
     drop(log);
-    let lines = bench.lines("2026-07-12.jsonl");
+    let lines = lines_of(&bench, "2026-07-12.jsonl");
     assert_eq!(lines[2]["action"], "audit.checkpoint_skipped");
     assert!(verify(&bench.audit()).unwrap().ok);
     // Unless a seal is required.
@@ -227,7 +180,7 @@ fn case_38_without_its_key_the_log_goes_on_with_the_chain_and_says_so() {
 
 #[test]
 fn a_clean_exit_seals_and_a_day_that_ended_is_closed() {
-    let bench = Bench::new();
+    let bench = bench();
     let options = || {
         let signer = signer(bench.dir.path());
         bench.options().with_signing(SigningPolicy::Signer(signer))
@@ -240,21 +193,17 @@ fn a_clean_exit_seals_and_a_day_that_ended_is_closed() {
     let notes = std::fs::read_dir(bench.audit().join("checkpoints")).unwrap();
     let text: String = notes.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap()).collect();
     assert!(text.contains("\nclosed 2026-07-12.jsonl "), "{text}");
-    let report =
-        verify_with(&bench.audit(), &VerifyOptions::new().with_data_dir(&bench.dir.path().join("data")))
-            .unwrap();
+    let report = verify_with(&bench.audit(), &VerifyOptions::new().with_data_dir(&bench.data())).unwrap();
     assert_eq!((report.ok, report.sealed_lines, report.level.as_str()), (true, 4, "anchored"), "{report:?}");
     // A line that is added to the closed day, with a chain that fits, is found by the checkpoint.
     std::fs::write(bench.audit().join("2026-07-13.jsonl"), "").unwrap();
-    let report =
-        verify_with(&bench.audit(), &VerifyOptions::new().with_data_dir(&bench.dir.path().join("data")))
-            .unwrap();
+    let report = verify_with(&bench.audit(), &VerifyOptions::new().with_data_dir(&bench.data())).unwrap();
     assert!(!report.ok);
 }
 
 #[test]
 fn an_outcome_that_cannot_be_written_is_never_lost_in_silence() {
-    let bench = Bench::new();
+    let bench = bench();
     let log = bench.open();
     let permit = log.permit(Call).unwrap();
     std::fs::hard_link(bench.audit().join("2026-07-12.jsonl"), bench.dir.path().join("second")).unwrap();
@@ -271,7 +220,7 @@ fn an_outcome_that_cannot_be_written_is_never_lost_in_silence() {
 
 #[test]
 fn case_53_callers_that_do_not_fit_wait_and_are_refused_at_the_deadline() {
-    let bench = Bench::new();
+    let bench = bench();
     open(bench.options()).log_event(entry()).unwrap();
     let lock = std::fs::File::open(bench.audit().join(".lock")).unwrap();
     lock.lock().unwrap();
@@ -291,7 +240,7 @@ fn case_53_callers_that_do_not_fit_wait_and_are_refused_at_the_deadline() {
 
 #[test]
 fn case_53_a_full_queue_holds_callers_back_and_refuses_them_at_the_deadline() {
-    let bench = Bench::new();
+    let bench = bench();
     open(bench.options()).log_event(entry()).unwrap();
     let log = open(bench.options().with_deadline(Duration::from_millis(200)));
     // Outcomes that drops left wait for the background, which does not run here; their places were reserved.

@@ -49,6 +49,8 @@ mod status;
 mod storage;
 mod sync;
 mod tail;
+#[cfg(test)]
+mod test_bench;
 mod time;
 mod tombstone;
 mod verify;

@@ -6,60 +6,33 @@ use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use entrabot_identity::{AttributionChain, AttributionType, Config, Session};
+use entrabot_identity::AttributionType;
 use sha2::{Digest as _, Sha256};
 
-use crate::time::Clock;
-use crate::{AuditLog, AuditOptions, LogEntry, Query, Seen, Timestamp, query, query_indexed};
+use crate::test_bench::Bench;
+use crate::{LogEntry, Query, Seen, Timestamp, query, query_indexed};
 
 /// Many pieces: here they are small.
 const LINES: usize = 600;
 
-struct Home {
-    dir: tempfile::TempDir,
-    clock: Arc<Ticks>,
+/// A log of many lines, 200 ms apart, with a data directory.
+fn home_at(start: i64) -> Bench {
+    let home = Bench::at(start, 200_000);
+    fs::create_dir(home.data()).unwrap();
+    append(&home, 0..LINES);
+    home
 }
 
-/// Each reading is 200 ms later.
-#[derive(Debug)]
-struct Ticks(AtomicI64);
-
-impl Clock for Ticks {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.0.fetch_add(200_000, Ordering::Relaxed))
-    }
-}
-
-impl Home {
-    fn at(start: i64) -> Self {
-        let home = Self { dir: tempfile::tempdir().unwrap(), clock: Arc::new(Ticks(AtomicI64::new(start))) };
-        fs::create_dir(home.data()).unwrap();
-        append(&home, 0..LINES);
-        home
-    }
-    fn audit(&self) -> PathBuf {
-        self.dir.path().join("audit")
-    }
-    fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
-    }
-    fn day_file(&self) -> PathBuf {
-        self.audit().join("2026-07-12.jsonl")
-    }
-    fn open(&self) -> AuditLog {
-        let config =
-            Config::from_variables([("ENTRABOT_AGENT_ID", "22222222-2222-4222-8222-222222222222")]).unwrap();
-        let options = AuditOptions::new(&self.audit(), &self.data()).with_clock(Arc::clone(&self.clock) as _);
-        AuditLog::open(options, Arc::new(AttributionChain::new(&config, Arc::new(Session::new())))).unwrap()
-    }
+/// Of 2026-07-12.
+fn day_file(home: &Bench) -> PathBuf {
+    home.audit().join("2026-07-12.jsonl")
 }
 
 /// A log of one day, 2026-07-12 from ten o'clock on.
-fn large() -> Home {
-    Home::at(1_783_850_400_000_000)
+fn large() -> Bench {
+    home_at(1_783_850_400_000_000)
 }
 
 fn entry(number: usize) -> LogEntry {
@@ -70,7 +43,7 @@ fn entry(number: usize) -> LogEntry {
     LogEntry::cli(&action, &resource, outcome, who)
 }
 
-fn append(home: &Home, numbers: std::ops::Range<usize>) {
+fn append(home: &Bench, numbers: std::ops::Range<usize>) {
     let entries: Vec<LogEntry> = numbers.map(entry).collect();
     home.open().log_events(&entries, |_, result| assert!(result.is_ok())).unwrap();
 }
@@ -82,7 +55,7 @@ fn told(seen: Seen) -> String {
     }
 }
 
-fn read(home: &Home, wanted: &Query) -> Vec<String> {
+fn read(home: &Bench, wanted: &Query) -> Vec<String> {
     let mut all = Vec::new();
     let each = |seen| {
         all.push(told(seen));
@@ -92,7 +65,7 @@ fn read(home: &Home, wanted: &Query) -> Vec<String> {
     all
 }
 
-fn indexed(home: &Home, wanted: &Query) -> Vec<String> {
+fn indexed(home: &Bench, wanted: &Query) -> Vec<String> {
     let mut all = Vec::new();
     let each = |seen| {
         all.push(told(seen));
@@ -103,7 +76,7 @@ fn indexed(home: &Home, wanted: &Query) -> Vec<String> {
 }
 
 /// One of each sort, some that find nothing, some that find much.
-fn queries(home: &Home) -> Vec<Query> {
+fn queries(home: &Bench) -> Vec<Query> {
     let mut times = Vec::new();
     let mut ids = Vec::new();
     query(&home.audit(), &Query::new(), |seen| {
@@ -132,7 +105,7 @@ fn queries(home: &Home) -> Vec<Query> {
     ]
 }
 
-fn assert_same(home: &Home, when: &str) {
+fn assert_same(home: &Bench, when: &str) {
     for wanted in queries(home) {
         let (by_reading, by_index) = (read(home, &wanted), indexed(home, &wanted));
         assert!(
@@ -144,7 +117,7 @@ fn assert_same(home: &Home, when: &str) {
     }
 }
 
-fn index_files(home: &Home) -> Vec<PathBuf> {
+fn index_files(home: &Bench) -> Vec<PathBuf> {
     let folder = fs::read_dir(home.data()).unwrap().map(|entry| entry.unwrap().path());
     let folder = folder.into_iter().find(|path| path.to_string_lossy().contains("audit-index-"));
     let Some(folder) = folder else { return Vec::new() };
@@ -152,7 +125,7 @@ fn index_files(home: &Home) -> Vec<PathBuf> {
     names.filter(|path| path.extension().is_some_and(|extension| extension == "index")).collect()
 }
 
-fn index_file(home: &Home) -> PathBuf {
+fn index_file(home: &Bench) -> PathBuf {
     let files = index_files(home);
     assert_eq!(files.len(), 1, "{files:?}");
     files[0].clone()
@@ -179,7 +152,7 @@ fn an_index_finds_what_reading_finds_while_the_log_grows() {
 #[test]
 fn several_days_are_indexed_each_for_itself_and_a_day_that_is_over_to_its_end() {
     // 2026-07-12 23:59.
-    let home = Home::at(1_783_900_740_000_000);
+    let home = home_at(1_783_900_740_000_000);
     append(&home, LINES..LINES + 200);
     assert_same(&home, "two days");
     assert_same(&home, "two days again");
@@ -197,7 +170,7 @@ fn several_days_are_indexed_each_for_itself_and_a_day_that_is_over_to_its_end() 
 #[test]
 fn lines_that_are_no_events_are_told_each_time_with_their_number() {
     let home = large();
-    let mut log = fs::OpenOptions::new().append(true).open(home.day_file()).unwrap();
+    let mut log = fs::OpenOptions::new().append(true).open(day_file(&home)).unwrap();
     let foreign = r#"{"event_id":"f","timestamp":"t","agent_id":"a","action":"x","resource":"y","outcome":"o","attribution_type":"agent","metadata":{}}"#;
     log.write_all(format!("no event\n{foreign}\n").as_bytes()).unwrap();
     append(&home, LINES..LINES + 200);
@@ -279,23 +252,23 @@ fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
 fn a_log_that_was_edited_or_put_in_the_place_of_another_is_read_as_it_is() {
     let home = large();
     assert_same(&home, "before");
-    let text = fs::read_to_string(home.day_file()).unwrap();
+    let text = fs::read_to_string(day_file(&home)).unwrap();
     // In place, of the same length, in the middle.
     std::thread::sleep(std::time::Duration::from_millis(30));
     let edited = text.replacen(r#""outcome":"failure""#, r#""outcome":"success""#, 1);
-    fs::write(home.day_file(), &edited).unwrap();
+    fs::write(day_file(&home), &edited).unwrap();
     assert_same(&home, "one line edited");
     std::thread::sleep(std::time::Duration::from_millis(30));
     let edited = text.replacen(r#""outcome":"success""#, r#""outcome":"failure""#, 300);
-    fs::write(home.day_file(), &edited).unwrap();
+    fs::write(day_file(&home), &edited).unwrap();
     assert_same(&home, "edited");
     // Another file of the same name.
-    fs::remove_file(home.day_file()).unwrap();
-    fs::write(home.day_file(), text.replace("test.action3", "test.action9")).unwrap();
+    fs::remove_file(day_file(&home)).unwrap();
+    fs::write(day_file(&home), text.replace("test.action3", "test.action9")).unwrap();
     assert_same(&home, "replaced");
     // Shorter, with other line ends.
     let half: String = text.lines().skip(150).map(|line| format!("{line}\n")).collect();
-    fs::write(home.day_file(), half).unwrap();
+    fs::write(day_file(&home), half).unwrap();
     assert_same(&home, "cut at its front");
 }
 
@@ -325,11 +298,11 @@ fn without_a_place_for_it_the_log_is_read_and_nothing_is_written() {
 #[test]
 fn a_small_log_has_no_index_and_a_day_that_is_gone_none_any_more() {
     let home = large();
-    let text = fs::read_to_string(home.day_file()).unwrap();
-    fs::write(home.day_file(), &text[..20_000]).unwrap();
+    let text = fs::read_to_string(day_file(&home)).unwrap();
+    fs::write(day_file(&home), &text[..20_000]).unwrap();
     indexed(&home, &Query::new());
     assert_eq!(index_files(&home), Vec::<PathBuf>::new());
-    fs::write(home.day_file(), text).unwrap();
+    fs::write(day_file(&home), text).unwrap();
     indexed(&home, &Query::new());
     let stale = index_file(&home).with_file_name("2026-01-01.index");
     fs::write(&stale, "left behind").unwrap();

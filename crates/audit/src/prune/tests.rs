@@ -3,54 +3,42 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
-use entrabot_identity::{AttributionChain, AttributionType, Config, Session};
+use entrabot_identity::AttributionType;
 
 use super::PruneUntil;
 use super::survey::Survey;
-use crate::time::{Clock, Day};
+use crate::test_bench::{Bench, Call, open};
+use crate::time::{Clock as _, Day};
 use crate::tombstone::Tombstone;
 use crate::{
-    AuditError, AuditLog, AuditOptions, Auditable, LogEntry, Query, ServerName, SigningPolicy, Subject,
-    Timestamp, ToolName, VerifyLevel, VerifyOptions, VerifyReport, generate_signing_key, query, verify_with,
+    AuditError, AuditLog, AuditOptions, LogEntry, Query, SigningPolicy, Timestamp, VerifyLevel,
+    VerifyOptions, VerifyReport, generate_signing_key, query, verify_with,
 };
 
 const DAY: i64 = 86_400_000_000;
 /// 2026-07-12T10:00:00.
 const START: i64 = 1_783_850_400_000_000;
 
-#[derive(Debug)]
-struct TestClock(AtomicI64);
+/// A log whose key lies in a file.
+struct Home(Bench);
 
-impl Clock for TestClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.0.fetch_add(1, Ordering::Relaxed))
+impl Deref for Home {
+    type Target = Bench;
+
+    fn deref(&self) -> &Bench {
+        &self.0
     }
-}
-
-struct Call;
-
-impl Auditable for Call {
-    fn subject(&self) -> Subject {
-        Subject::WorkIq { server: ServerName::parse("s").unwrap(), tool: ToolName::parse("t").unwrap() }
-    }
-}
-
-struct Home {
-    dir: tempfile::TempDir,
-    clock: Arc<TestClock>,
 }
 
 impl Home {
     fn new() -> Self {
-        let home =
-            Self { dir: tempfile::tempdir().unwrap(), clock: Arc::new(TestClock(AtomicI64::new(START))) };
-        fs::write(home.dir.path().join("key.pem"), generate_signing_key().unwrap().expose()).unwrap();
-        home
+        let bench = Bench::at(START, 1);
+        fs::write(bench.dir.path().join("key.pem"), generate_signing_key().unwrap().expose()).unwrap();
+        Self(bench)
     }
     /// Days from 2026-07-12 on, some lines each, sealed.
     fn with_days(days: usize) -> Self {
@@ -69,22 +57,11 @@ impl Home {
         log.checkpoint().unwrap();
         self.shift(DAY);
     }
-    fn audit(&self) -> PathBuf {
-        self.dir.path().join("audit")
-    }
-    fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
-    }
     fn options(&self) -> AuditOptions {
-        AuditOptions::new(&self.audit(), &self.data())
-            .with_signing(SigningPolicy::File(self.dir.path().join("key.pem")))
-            .with_clock(Arc::clone(&self.clock) as _)
+        self.0.options().with_signing(SigningPolicy::File(self.dir.path().join("key.pem")))
     }
     fn open(&self) -> AuditLog {
         open(self.options())
-    }
-    fn shift(&self, micros: i64) {
-        self.clock.0.fetch_add(micros, Ordering::Relaxed);
     }
     fn verify(&self) -> VerifyReport {
         verify_with(&self.audit(), &VerifyOptions::new().with_data_dir(&self.data())).unwrap()
@@ -122,12 +99,6 @@ impl Home {
     }
 }
 
-fn open(options: AuditOptions) -> AuditLog {
-    let config =
-        Config::from_variables([("ENTRABOT_AGENT_ID", "22222222-2222-4222-8222-222222222222")]).unwrap();
-    AuditLog::open(options, Arc::new(AttributionChain::new(&config, Arc::new(Session::new())))).unwrap()
-}
-
 fn entry() -> LogEntry {
     LogEntry::cli("a", "r", "success", AttributionType::Agent)
 }
@@ -154,6 +125,12 @@ fn what_is_pruned_is_gone_and_what_stays_is_proved() {
     assert_eq!((report.pruned[0].days, report.pruned[0].lines), (3, 15));
     assert!(report.pruned[0].by.starts_with("uid ") && report.pruned[0].at.starts_with("2026-07-17T10:00"));
     assert!(report.to_text().contains("pruned: 2026-07-12 to 2026-07-14 (3 days, 15 lines), at 2026-07-17"));
+    #[cfg(feature = "report")]
+    {
+        let options = VerifyOptions::new().with_data_dir(&home.data());
+        let page = crate::Report::collect(&home.audit(), &Query::new(), &options).unwrap().to_html();
+        assert!(page.contains("2026-07-12 to 2026-07-14, 15 lines"), "{page}");
+    }
     // It is on record itself, before and after.
     let last: Vec<_> = home.actions().into_iter().rev().take(2).collect();
     let said = |outcome: &str| ("audit.prune".to_owned(), outcome.to_owned());

@@ -522,6 +522,13 @@ fn writer(source: &str) -> String {
     }
 }
 
+/// The days that were removed, all in all.
+fn pruned(verified: &VerifyReport) -> Option<String> {
+    let (first, last) = (verified.pruned.first()?, verified.pruned.last()?);
+    let lines = verified.pruned.iter().map(|pruned| pruned.lines).sum();
+    Some(format!("{} to {}, {} lines", from_log(&first.from), from_log(&last.to), number(lines)))
+}
+
 fn evidence(report: &Report) -> Markup {
     let verified = &report.verified;
     let lines = verified.events + verified.foreign;
@@ -530,6 +537,7 @@ fn evidence(report: &Report) -> Markup {
         ("Lines", Some(number(lines))),
         ("Lines of other programs", (verified.foreign > 0).then(|| number(verified.foreign))),
         ("Day files", Some(number(verified.files))),
+        ("Pruned, by a signed tombstone", pruned(verified)),
         ("Signed checkpoints", Some(number(verified.checkpoints))),
         (
             "Lines under a checkpoint",
