@@ -4,7 +4,8 @@
 //! Elsewhere: case 28 in `fork.rs`; 05 to 07, 11, 19 and 52 in `faults.rs`; 09, 10, 12, 13 and 51 in `system_calls.rs`
 //! and on a simulated disk in `src/sim_tests.rs`, with 54; 22 to 26, 35, 38 to 40, 47 and 53 in `src/case_tests.rs` and
 //! `src/time.rs`; 32 to 34, 36 and 37 in `seal.rs` and `keyring.rs`; 55 and the exit codes of 43 and 45 with the command
-//! line (`crates/server/tests/commands.rs`). Case 35's tombstones belong to pruning, case 51 on Windows to a build for it.
+//! line (`crates/server/tests/commands.rs`). Case 35's tombstones are in `src/prune/tests.rs` and `src/sim_tests.rs`; case
+//! 51 on Windows belongs to a build for it.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
