@@ -60,8 +60,11 @@ fn open(dir: &Path) -> AuditLog {
 }
 
 fn open_signing(dir: &Path, signing: SigningPolicy) -> AuditLog {
-    let config =
-        Config::from_variables([("ENTRABOT_AGENT_ID", "22222222-2222-4222-8222-222222222222")]).unwrap();
+    open_as(dir, "22222222-2222-4222-8222-222222222222", signing)
+}
+
+fn open_as(dir: &Path, agent: &str, signing: SigningPolicy) -> AuditLog {
+    let config = Config::from_variables([("ENTRABOT_AGENT_ID", agent)]).unwrap();
     let who = Arc::new(AttributionChain::new(&config, Arc::new(Session::new())));
     let options = AuditOptions::new(&dir.join("audit"), &dir.join("data")).with_signing(signing);
     AuditLog::open(options, who).unwrap()

@@ -43,7 +43,7 @@ pub(crate) fn measure(dir: &Path) -> Value {
     report.insert("every_line_read_ms".into(), json!(scan_ms));
     report.insert("index_made_on_the_way_ms".into(), json!(first_ms));
     for (name, terms) in [
-        ("agent", &["--agent", "unknown"][..]),
+        ("agent", &["--agent", crate::large::OTHER_AGENT][..]),
         ("tool", &["--action", "a365.mcp_MailTools.SendMail"]),
         ("outcome", &failed),
         ("tool_and_outcome", &["--action", "a365.mcp_Word*", "--outcome", "failure"]),

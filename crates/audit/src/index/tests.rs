@@ -94,6 +94,7 @@ fn queries(home: &Bench) -> Vec<Query> {
         Query::new().outcome("failure"),
         Query::new().outcome("nothing"),
         Query::new().agent("unknown"),
+        Query::new().agent("22222222-2222-4222-8222-222222222222").outcome("failure"),
         Query::new().action("test.action3").outcome("failure"),
         Query::new().action("test.*").agent("unknown"),
         Query::new().source("cli").since(late),
