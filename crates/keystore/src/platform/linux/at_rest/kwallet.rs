@@ -91,6 +91,7 @@ mod tests {
     use std::fs;
 
     use aws_lc_rs::pbkdf2;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -147,5 +148,17 @@ mod tests {
         }
         let longer = [folders.as_slice(), sealed].concat();
         assert_eq!(encrypted_part(&longer), Some(sealed));
+    }
+
+    proptest! {
+        #[test]
+        fn no_content_is_too_strange(position in 0..60_usize, value in any::<u8>(), tail in 0..60_usize) {
+            let mut content = WALLET.to_vec();
+            content[position] = value;
+            content.truncate(60 - tail);
+            if let Some(sealed) = encrypted_part(&content) {
+                prop_assert!(opens(sealed, &[1; KEY]).is_some());
+            }
+        }
     }
 }
