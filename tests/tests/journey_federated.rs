@@ -175,3 +175,47 @@ fn a_host_with_a_managed_identity_needs_no_key() -> io::Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn where_the_cluster_has_a_proxy_the_pods_token_goes_there_and_nowhere_else() -> io::Result<()> {
+    let mut replica = Replica::new("workload-identity")?;
+    replica.token_file()?;
+    let proxy = replica.cloud.binding_proxy()?;
+    let ca = replica.dir().join("cluster-ca.pem");
+    fs::write(&ca, proxy.ca())?;
+    for (name, value) in proxy.variables() {
+        replica.set(name, value);
+    }
+    replica.set("AZURE_KUBERNETES_CA_FILE", ca.display().to_string());
+    replica.cloud.set_behaviour(|behaviour| behaviour.token_lifetime_s = 2);
+    let mut command = replica.command(&["serve"]);
+    command.stderr(std::process::Stdio::null());
+    let client = Client::start(command)?;
+    let created = write(&client)?;
+    assert!(!created.is_error, "{}", created.text);
+    let seen = proxy.seen();
+    let address = replica.variable("AZURE_KUBERNETES_TOKEN_PROXY").replace("https://", "");
+    let (host, _) = address.split_once('/').unwrap_or_default();
+    let tenant = &replica.cloud.info().tenant_id;
+    assert_eq!(seen[0], format!("proxy.cluster.example {host} /apis/binding/{tenant}/oauth2/v2.0/token"));
+    assert_eq!(replica.assertions(), Vec::<String>::new(), "Entra itself saw no token of the pod");
+
+    // The cluster renews its authority; roots that are trusted elsewhere do not count.
+    proxy.renew()?;
+    std::thread::sleep(std::time::Duration::from_millis(2_500));
+    let (asked, refused) = (proxy.seen().len(), write(&client)?);
+    // A connection that was open may still serve one request.
+    assert!(refused.is_error == (proxy.seen().len() == asked), "{}", refused.text);
+    fs::write(&ca, proxy.ca())?;
+    std::thread::sleep(std::time::Duration::from_millis(2_500));
+    let created = write(&client)?;
+    assert!(!created.is_error, "{}", created.text);
+    drop(client);
+
+    fs::copy(&replica.cloud.info().ca_bundle, &ca)?;
+    let asked = proxy.seen().len();
+    let refused = replica.run(&["whoami", "--json"])?;
+    assert!(refused.assert_code(6).stdout.contains("tls_failed"), "{refused:?}");
+    assert_eq!(proxy.seen().len(), asked);
+    Ok(())
+}

@@ -295,6 +295,21 @@ pub(crate) fn date(ahead: i64) -> String {
     now.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
+/// Answers what comes on a connection, until its peer has enough.
+pub(crate) async fn answer_all<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    answer: impl Fn(&Request) -> Answer,
+) -> io::Result<()> {
+    let mut peer = Connection::new(stream);
+    while peer.wait().await? {
+        let request = peer.read().await?;
+        if !peer.write(answer(&request), false).await? {
+            break;
+        }
+    }
+    Ok(())
+}
+
 fn parse_head(bytes: &[u8]) -> io::Result<Option<(Request, usize)>> {
     let mut slots = [httparse::EMPTY_HEADER; 100];
     let mut head = httparse::Request::new(&mut slots);

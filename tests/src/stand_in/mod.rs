@@ -12,6 +12,7 @@
 //!
 //! What is known of the real services is kept; where a behaviour had to be guessed, the code says so.
 
+mod binding;
 mod control;
 mod directory;
 mod documents;
@@ -42,6 +43,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+pub use binding::BindingProxy;
 pub use faults::{Behaviour, Effect, Fault, WorkIqFormat};
 pub use metadata::Metadata;
 pub use pki::TlsFault;

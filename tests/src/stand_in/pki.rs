@@ -16,6 +16,7 @@ use rcgen::{
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use tokio_rustls::TlsAcceptor;
 
 /// Which certificate the listeners present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -107,6 +108,17 @@ impl Authority {
             rustls::crypto::aws_lc_rs::sign::any_supported_type(&private).map_err(io::Error::other)?;
         Ok(CertifiedKey::new(vec![certificate.der().clone()], signing))
     }
+}
+
+/// The TLS side of a listener beside the cloud's own.
+pub(crate) fn acceptor(certificate: Arc<dyn ResolvesServerCert>) -> io::Result<TlsAcceptor> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_no_client_auth()
+        .with_cert_resolver(certificate);
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 /// Presents whatever certificate was set last.

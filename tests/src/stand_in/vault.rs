@@ -19,9 +19,9 @@ use tokio_rustls::TlsAcceptor;
 use uuid::Uuid;
 
 use super::directory::{Directory, Kind, VAULT, VAULT_APP_ID};
-use super::http::{Answer, Connection, Request};
+use super::http::{Answer, Connection, Request, answer_all};
 use super::metadata::Federated;
-use super::pki::{Credential, thumbprint_sha1};
+use super::pki::{Credential, acceptor, thumbprint_sha1};
 use super::{Cloud, StandIn, fixture};
 
 const HOST: &str = "agents.vault.azure.net";
@@ -120,13 +120,7 @@ impl Vault {
             state: Mutex::default(),
             cloud,
         });
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(tls)));
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = acceptor(Arc::new(rustls::sign::SingleCertAndKey::from(tls)))?;
         let serving = Arc::clone(&shared);
         std::thread::Builder::new().name("vault".into()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -305,12 +299,5 @@ async fn converse(mut stream: TcpStream, acceptor: TlsAcceptor, shared: &Shared)
         return Ok(());
     }
     proxied.write(Answer::empty(200), false).await?;
-    let mut peer = Connection::new(acceptor.accept(stream).await?);
-    while peer.wait().await? {
-        let request = peer.read().await?;
-        if !peer.write(shared.answer(&request), false).await? {
-            break;
-        }
-    }
-    Ok(())
+    answer_all(acceptor.accept(stream).await?, |request| shared.answer(request)).await
 }

@@ -46,6 +46,11 @@ impl Replica {
         self.settings.insert(name.to_owned(), value.into());
     }
 
+    /// A setting of it.
+    pub(crate) fn variable(&self, name: &str) -> &str {
+        self.settings.get(name).map_or("", String::as_str)
+    }
+
     /// A directory of the test's own, which is its home too.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()

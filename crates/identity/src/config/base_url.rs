@@ -16,7 +16,7 @@ pub struct BaseUrl {
 const SCHEME: &str = "https://";
 
 impl BaseUrl {
-    pub(super) fn parse(setting: &str, text: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(setting: &str, text: &str) -> Result<Self, ConfigError> {
         let refuse = |reason: &'static str| Err(ConfigError::malformed(setting, reason));
         let text = text.strip_suffix('/').unwrap_or(text);
         let Some(rest) = text.strip_prefix(SCHEME) else {

@@ -27,8 +27,8 @@ pub enum FederatedError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The token file cannot be used.
-    #[error("the token file {} cannot be used: {reason}", path.display())]
+    /// A file that the platform projects, the token or the proxy's authority, cannot be used.
+    #[error("the projected file {} cannot be used: {reason}", path.display())]
     TokenFile {
         /// The file.
         path: PathBuf,

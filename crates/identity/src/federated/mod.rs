@@ -5,9 +5,12 @@
 //! one that works, and no way from here to a keyring.
 
 mod error;
+mod identity_binding;
 mod key_vault;
 mod managed_identity;
 mod token_file;
+
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,18 +18,23 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 pub use error::FederatedError;
+use identity_binding::IdentityBinding;
 pub(crate) use key_vault::KeyVault;
 pub use key_vault::KeyVaultError;
 use managed_identity::ManagedIdentity;
 use token_file::TokenFile;
 
-use crate::tokens::{Assertion, Budget, strict_json};
+use crate::tokens::{Assertion, Budget, TokenEndpoint, strict_json};
 use crate::{ClientId, Config, TokenError};
 
 /// A federated identity credential of the blueprint, by where its token comes from. Opens no keyring.
 #[derive(Debug)]
 pub(crate) enum FederatedCredential {
-    File(TokenFile),
+    File {
+        file: TokenFile,
+        /// Where the token goes instead of to Entra.
+        binding: Option<IdentityBinding>,
+    },
     Managed {
         identity: ManagedIdentity,
         /// The token exchange's audience.
@@ -37,7 +45,8 @@ pub(crate) enum FederatedCredential {
 impl FederatedCredential {
     /// Touches nothing.
     pub(crate) fn workload_identity(config: &Config) -> Result<Self, FederatedError> {
-        Ok(Self::File(TokenFile::from_config(config)?))
+        let binding = IdentityBinding::from_config(config)?;
+        Ok(Self::File { file: TokenFile::from_config(config)?, binding })
     }
 
     /// Touches nothing.
@@ -48,18 +57,31 @@ impl FederatedCredential {
 
     pub(crate) fn describe(&self) -> String {
         match self {
-            Self::File(file) => format!("workload identity, token file {}", file.path().display()),
+            Self::File { file, binding } => {
+                let through =
+                    binding.as_ref().map(|binding| format!(", through the proxy {}", binding.host()));
+                let through = through.unwrap_or_default();
+                format!("workload identity, token file {}{through}", file.path().display())
+            }
             Self::Managed { identity, .. } => format!("managed identity, {}", identity.host_name()),
         }
     }
 
     pub(crate) async fn assertion(&self, budget: Budget) -> Result<Assertion, TokenError> {
         match self {
-            Self::File(file) => Ok(file.read().await?),
+            Self::File { file, .. } => Ok(file.read().await?),
             Self::Managed { identity, resource } => {
                 let token = identity.token(resource, budget).await?;
                 Ok(Assertion::issued((*token).clone()))
             }
+        }
+    }
+
+    /// Where the assertion goes, if not to Entra itself.
+    pub(crate) async fn endpoint(&self) -> Result<Option<Arc<TokenEndpoint>>, FederatedError> {
+        match self {
+            Self::File { binding: Some(binding), .. } => Ok(Some(binding.endpoint().await?)),
+            Self::File { .. } | Self::Managed { .. } => Ok(None),
         }
     }
 

@@ -28,10 +28,6 @@ impl TokenFile {
         let named = ["AZURE_FEDERATED_TOKEN_FILE", "AZURE_ACCESS_TOKEN_FILE"]
             .iter()
             .find_map(|name| config.host_variable(name));
-        // Sending the service account's token to Entra past the proxy would be another identity than was meant.
-        if config.host_variable("AZURE_KUBERNETES_TOKEN_PROXY").is_some() {
-            return Err(FederatedError::Unsupported { host: "an AKS identity binding proxy" });
-        }
         match named {
             Some(path) => Ok(Self { path: PathBuf::from(path) }),
             None => Err(FederatedError::NotConfigured { missing: vec!["AZURE_FEDERATED_TOKEN_FILE"] }),

@@ -7,8 +7,8 @@ use zeroize::Zeroizing;
 use super::claims::{self, ShownClaim, fmi_subject};
 use super::post::Seen;
 use super::{
-    Budget, ClaimsChallenge, Hop, Resource, TokenError, TokenExchange, TokenExchangeError, TokenResponse,
-    TokenSource,
+    Budget, ClaimsChallenge, Hop, Resource, TokenEndpoint, TokenError, TokenExchange, TokenExchangeError,
+    TokenResponse, TokenSource,
 };
 
 /// What one hop came to. Never a token.
@@ -67,31 +67,41 @@ impl TokenExchange {
         let assertion = match self.new_assertion(budget).await {
             Ok(assertion) => assertion,
             Err(error) => {
-                reports.push(self.report(Hop::Blueprint, started, None, Err(error)));
+                reports.push(report(self.endpoint(), Hop::Blueprint, started, None, Err(error)));
+                return reports;
+            }
+        };
+        let endpoint = match self.hop1_endpoint().await {
+            Ok(endpoint) => endpoint,
+            Err(error) => {
+                reports.push(report(self.endpoint(), Hop::Blueprint, started, None, Err(error)));
                 return reports;
             }
         };
         let form = self.hop1_form(&assertion);
-        let Some(t1) = self.run(Hop::Blueprint, &form, budget, &mut reports).await else { return reports };
+        let hop1 = self.run(&endpoint, Hop::Blueprint, &form, budget, &mut reports).await;
+        let Some(t1) = hop1 else { return reports };
+        let endpoint = self.endpoint();
         let form = self.hop2_form(&t1, self.exchange_scope());
-        let Some(t2) = self.run(Hop::AgentIdentity, &form, budget, &mut reports).await else {
+        let Some(t2) = self.run(endpoint, Hop::AgentIdentity, &form, budget, &mut reports).await else {
             return reports;
         };
         let capabilities = ClaimsChallenge::parameter(None);
         let form = self.hop3_form(&t1, &t2, resource, &capabilities);
-        let _token = self.run(Hop::AgentUser, &form, budget, &mut reports).await;
+        let _token = self.run(endpoint, Hop::AgentUser, &form, budget, &mut reports).await;
         reports
     }
 
     async fn run(
         &self,
+        endpoint: &TokenEndpoint,
         hop: Hop,
         form: &[(&str, &str)],
         budget: Budget,
         reports: &mut Vec<HopReport>,
     ) -> Option<Zeroizing<String>> {
         let started = Instant::now();
-        let (result, seen) = self.endpoint().post_timed(hop, &self.identity().tenant, form, budget).await;
+        let (result, seen) = endpoint.post_timed(hop, &self.identity().tenant, form, budget).await;
         let (outcome, token) = match result {
             Ok(response) => {
                 let (success, token) = self.look_at(hop, response);
@@ -99,25 +109,8 @@ impl TokenExchange {
             }
             Err(error) => (Err(TokenExchangeError::into(error)), None),
         };
-        reports.push(self.report(hop, started, seen, outcome));
+        reports.push(report(endpoint, hop, started, seen, outcome));
         token
-    }
-
-    fn report(
-        &self,
-        hop: Hop,
-        started: Instant,
-        seen: Option<Seen>,
-        outcome: Result<HopSuccess, TokenError>,
-    ) -> HopReport {
-        HopReport {
-            hop,
-            host: self.endpoint().host().to_string(),
-            status: seen.map(|seen| seen.status),
-            elapsed: started.elapsed(),
-            clock_skew_seconds: seen.and_then(|seen| seen.date).map(skew),
-            outcome,
-        }
     }
 
     fn look_at(&self, hop: Hop, response: TokenResponse) -> (HopSuccess, Zeroizing<String>) {
@@ -165,6 +158,23 @@ impl TokenExchange {
 }
 
 /// The server's clock minus ours, in seconds.
+pub(super) fn report(
+    endpoint: &TokenEndpoint,
+    hop: Hop,
+    started: Instant,
+    seen: Option<Seen>,
+    outcome: Result<HopSuccess, TokenError>,
+) -> HopReport {
+    HopReport {
+        hop,
+        host: endpoint.host().to_string(),
+        status: seen.map(|seen| seen.status),
+        elapsed: started.elapsed(),
+        clock_skew_seconds: seen.and_then(|seen| seen.date).map(skew),
+        outcome,
+    }
+}
+
 pub(super) fn skew(server: SystemTime) -> i64 {
     let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
     match server.duration_since(SystemTime::now()) {

@@ -69,7 +69,7 @@ pub struct TokenExchange {
 
 #[derive(Debug)]
 struct Shared {
-    endpoint: TokenEndpoint,
+    endpoint: Arc<TokenEndpoint>,
     exchange_scope: String,
     algorithm: SignatureAlgorithm,
     proof: Proof,
@@ -156,7 +156,7 @@ impl TokenExchange {
             user: user.clone(),
         };
         let shared = Shared {
-            endpoint: TokenEndpoint::new(Arc::new(Http::new(egress)), config.authority_base()),
+            endpoint: Arc::new(TokenEndpoint::new(Arc::new(Http::new(egress)), config.authority_base())),
             exchange_scope: format!("{}/.default", config.cloud().exchange_audience()),
             algorithm: config.assertion_algorithm(),
             proof,
@@ -290,26 +290,38 @@ impl TokenExchange {
         let assertion = self.assertion(budget).await?;
         let error = match self.post_hop1(&assertion, budget).await {
             Ok(response) => return Ok(response),
-            Err(error) => error,
+            Err(TokenError::Exchange(error)) => error,
+            Err(other) => return Err(other),
         };
         self.forget_assertion();
         // The platform may have renewed it while ours was under way (AADSTS700024: outside of its time).
         if error.aadsts() == Some(700_024) && self.is_renewed_elsewhere() {
             let renewed = self.assertion(budget).await?;
             if renewed.expose() != assertion.expose() {
-                return Ok(self.post_hop1(&renewed, budget).await?);
+                return self.post_hop1(&renewed, budget).await;
             }
         }
         Err(error.into())
     }
 
-    async fn post_hop1(
-        &self,
-        assertion: &Assertion,
-        budget: Budget,
-    ) -> Result<TokenResponse, TokenExchangeError> {
-        let form = self.hop1_form(assertion);
-        self.shared.endpoint.post(Hop::Blueprint, &self.app.tenant, &form, budget).await
+    async fn post_hop1(&self, assertion: &Assertion, budget: Budget) -> Result<TokenResponse, TokenError> {
+        let (form, endpoint) = (self.hop1_form(assertion), self.hop1_endpoint().await?);
+        Ok(endpoint.post(Hop::Blueprint, &self.app.tenant, &form, budget).await?)
+    }
+
+    /// Entra's, unless the platform has one of its own for what it issued.
+    #[cfg_attr(
+        not(feature = "federated"),
+        expect(clippy::unused_async, reason = "a key goes with Entra's own")
+    )]
+    pub(super) async fn hop1_endpoint(&self) -> Result<Arc<TokenEndpoint>, TokenError> {
+        #[cfg(feature = "federated")]
+        if let Proof::Federated(credential) = &self.shared.proof
+            && let Some(endpoint) = credential.endpoint().await?
+        {
+            return Ok(endpoint);
+        }
+        Ok(Arc::clone(&self.shared.endpoint))
     }
 
     /// After a refusal the next one is made, or asked for, anew.
@@ -390,7 +402,7 @@ impl TokenExchange {
         ]
     }
 
-    pub(super) fn endpoint(&self) -> &TokenEndpoint {
+    pub(super) fn endpoint(&self) -> &Arc<TokenEndpoint> {
         &self.shared.endpoint
     }
     pub(super) fn exchange_scope(&self) -> &str {

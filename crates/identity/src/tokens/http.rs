@@ -87,6 +87,35 @@ enum Way {
     /// To an endpoint of this host, which speaks plain HTTP. Never through a proxy.
     #[cfg(any(feature = "federated", feature = "otlp"))]
     ThisHost,
+    /// To a server that stands in for the one of the URL.
+    #[cfg(feature = "federated")]
+    InItsStead(Stead),
+}
+
+/// A server that answers in the place of the URL's: reached at its own address, proven by its own roots alone, under the
+/// URL's name.
+#[cfg(feature = "federated")]
+#[derive(Clone, Debug)]
+pub(crate) struct Stead {
+    /// `host:port`.
+    pub(crate) address: String,
+    pub(crate) host_header: String,
+    pub(crate) roots_pem: Vec<u8>,
+}
+
+/// Leads every name to one address.
+#[cfg(feature = "federated")]
+struct To(String);
+
+#[cfg(feature = "federated")]
+impl reqwest::dns::Resolve for To {
+    fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
+        let address = self.0.clone();
+        Box::pin(async move {
+            let found: Vec<_> = tokio::net::lookup_host(address).await?.collect();
+            Ok(Box::new(found.into_iter()) as reqwest::dns::Addrs)
+        })
+    }
 }
 
 impl fmt::Debug for Http {
@@ -104,6 +133,12 @@ impl Http {
     #[cfg(any(feature = "federated", feature = "otlp"))]
     pub(crate) fn of_this_host() -> Self {
         Self { way: Way::ThisHost, client: OnceLock::new() }
+    }
+
+    /// To a server in the place of the URL's. Through no proxy of ours.
+    #[cfg(feature = "federated")]
+    pub(crate) fn in_its_stead(stead: Stead) -> Self {
+        Self { way: Way::InItsStead(stead), client: OnceLock::new() }
     }
 
     pub(crate) async fn send(&self, request: Request<'_>) -> Result<Answer, HttpError> {
@@ -126,6 +161,11 @@ impl Http {
                 request.url,
             )
             .headers(headers(&request)?);
+        #[cfg(feature = "federated")]
+        let built = match &self.way {
+            Way::InItsStead(stead) => built.header(header::HOST, stead.host_header.as_str()),
+            _ => built,
+        };
         let built = match request.body {
             Some((_, bytes)) => built.body(Bytes::from_owner(Wiped(bytes))),
             None => built,
@@ -164,6 +204,16 @@ fn build(way: &Way) -> Result<reqwest::Client, HttpError> {
         Way::ThisHost => builder
             .connect_timeout(CONNECT_TIMEOUT_HERE)
             .tls_certs_only(std::iter::empty::<reqwest::Certificate>()),
+        #[cfg(feature = "federated")]
+        Way::InItsStead(stead) => {
+            let no_roots = HttpError::Setup("the certificate of the proxy's authority cannot be read");
+            let roots = reqwest::Certificate::from_pem_bundle(&stead.roots_pem).map_err(|_| no_roots)?;
+            if roots.is_empty() {
+                return Err(no_roots);
+            }
+            let to = std::sync::Arc::new(To(stead.address.clone()));
+            builder.https_only(true).connect_timeout(CONNECT_TIMEOUT).tls_certs_only(roots).dns_resolver(to)
+        }
     };
     builder.build().map_err(|_| {
         HttpError::Setup(

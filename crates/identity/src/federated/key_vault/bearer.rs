@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::challenge::Challenge;
+use crate::federated::identity_binding::IdentityBinding;
 use crate::federated::managed_identity::ManagedIdentity;
 use crate::federated::token_file::TokenFile;
 use crate::federated::{FederatedError, client_id};
@@ -31,6 +32,7 @@ struct Asking {
     file: TokenFile,
     client: ClientId,
     endpoint: TokenEndpoint,
+    binding: Option<IdentityBinding>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -64,7 +66,12 @@ impl Bearer {
                 };
                 let endpoint = TokenEndpoint::new(Arc::new(Http::new(egress)), config.authority_base());
                 Self::Workload(Workload {
-                    asking: Arc::new(Asking { file, client, endpoint }),
+                    asking: Arc::new(Asking {
+                        file,
+                        client,
+                        endpoint,
+                        binding: IdentityBinding::from_config(config)?,
+                    }),
                     cache: TokenCache::new(CACHED),
                 })
             }
@@ -138,7 +145,12 @@ impl Asking {
             ("client_assertion", assertion.expose()),
         ];
         form.extend(wanted.claims.as_deref().map(|claims| ("claims", claims)));
-        let response = self.endpoint.post(Hop::KeyVault, &wanted.tenant, &form, budget).await?;
+        let response = match &self.binding {
+            Some(binding) => {
+                binding.endpoint().await?.post(Hop::KeyVault, &wanted.tenant, &form, budget).await?
+            }
+            None => self.endpoint.post(Hop::KeyVault, &wanted.tenant, &form, budget).await?,
+        };
         let lifetime = response.lifetime();
         Ok(Minted { text: Arc::new(response.into_token()), lifetime, fresh: None })
     }
