@@ -18,8 +18,10 @@ use super::{
     TokenError, TokenExchangeError, TokenFuture, TokenResponse, TokenSource,
 };
 #[cfg(feature = "federated")]
+use crate::BlueprintCredential;
+#[cfg(feature = "federated")]
 use crate::federated::{FederatedCredential, KeyVault};
-use crate::{AgentId, AgentUserId, BlueprintAppId, BlueprintCredential, Config, TenantId};
+use crate::{AgentId, AgentUserId, BlueprintAppId, Config, TenantId};
 
 /// RFC 7523, section 2.2.
 pub(crate) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -310,10 +312,6 @@ impl TokenExchange {
     }
 
     /// Entra's, unless the platform has one of its own for what it issued.
-    #[cfg_attr(
-        not(feature = "federated"),
-        expect(clippy::unused_async, reason = "a key goes with Entra's own")
-    )]
     pub(super) async fn hop1_endpoint(&self) -> Result<Arc<TokenEndpoint>, TokenError> {
         #[cfg(feature = "federated")]
         if let Proof::Federated(credential) = &self.shared.proof
