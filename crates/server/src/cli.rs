@@ -1,13 +1,15 @@
 //! What can be typed after `entrabot`, and where each command goes.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+mod examples;
+
+use clap::{Args, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::commands;
 use crate::failure::Failure;
 
 /// An agent with its own Microsoft Entra identity: an MCP server, and its command line.
 #[derive(Debug, Parser)]
-#[command(name = "entrabot", version, propagate_version = true)]
+#[command(name = "entrabot", version)]
 #[command(
     after_help = "Without a command: what to do next, from what is really there.\n\nExamples:\n  entrabot doctor\n  entrabot provision --new --name \"Report agent\" --agent-user-upn agent@contoso.com --dry-run\n  entrabot client add claude-code\n  entrabot audit report --html report.html"
 )]
@@ -33,29 +35,29 @@ enum Command {
     SignOut,
     /// Say what is set up, without touching keyring or network
     Status,
-    /// Settings
+    /// Show the settings in effect
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Tokens
+    /// Check that tokens can be had
     #[command(subcommand)]
     Token(TokenCommand),
     /// Make one audited call of a Work IQ tool
     Call(commands::call::CallArgs),
     /// Say what the configured Work IQ servers offer
     Tools {
-        /// Only this server
+        /// Only this server, e.g. mcp_WordServer
         server: Option<String>,
     },
-    /// The tooling manifest
+    /// Check a tooling manifest
     #[command(subcommand)]
     Manifest(ManifestCommand),
-    /// Work IQ (Agent 365) servers
+    /// Trust what a Work IQ (Agent 365) server offers
     #[command(subcommand)]
     A365(A365Command),
-    /// Guarded access to the OS keyring
+    /// Read and write the OS keyring, guarded
     #[command(subcommand)]
     Keystore(KeystoreCommand),
-    /// The audit log
+    /// Read, verify, export and keep the audit log
     Audit(commands::audit::AuditArgs),
     /// Make an agent: blueprint, key, certificate, identity, user, grants; again, to resume
     Provision(commands::provision::ProvisionArgs),
@@ -66,13 +68,13 @@ enum Command {
     Teardown(commands::provision::TeardownArgs),
     /// Take over from an installation of the Python original, which stays as it is
     Migrate(commands::migrate::MigrateArgs),
-    /// The blueprint's certificates
+    /// List, verify and rotate the blueprint's certificates
     #[command(subcommand)]
     Cert(commands::provision::CertCommand),
-    /// Who answers for the agent
+    /// Say who answers for the agent
     #[command(subcommand)]
     Sponsors(commands::access::SponsorsCommand),
-    /// What the agent may do
+    /// Say what the agent may do
     #[command(subcommand)]
     Grants(commands::access::GrantsCommand),
     /// Make an MCP client start this server
@@ -104,7 +106,7 @@ enum ConfigCommand {
 enum TokenCommand {
     /// Mint a token through the real hops and report on each; the token itself is never shown
     Check {
-        /// The scope to ask for
+        /// The scope to ask for [default: that of Microsoft Graph]
         #[arg(long, value_name = "SCOPE")]
         resource: Option<String>,
     },
@@ -114,7 +116,7 @@ enum TokenCommand {
 enum ManifestCommand {
     /// Check a ToolingManifest.json offline
     Lint {
-        /// The manifest
+        /// The manifest's path
         file: std::path::PathBuf,
     },
 }
@@ -143,7 +145,7 @@ enum KeystoreCommand {
     Get {
         #[command(flatten)]
         entry: Entry,
-        /// Also to a terminal
+        /// Write to a terminal as well, where it can be seen
         #[arg(long)]
         reveal: bool,
     },
@@ -159,7 +161,7 @@ enum KeystoreCommand {
     },
     /// List the names of a service's entries
     List {
-        /// The service
+        /// The service, e.g. entrabot
         service: String,
         /// Only this user name
         username: Option<String>,
@@ -181,6 +183,19 @@ pub(crate) enum AttributionArg {
 }
 
 impl Cli {
+    /// What was typed.
+    ///
+    /// # Errors
+    /// clap's own: also that help or the version was asked for.
+    pub(crate) fn parsed() -> Result<Self, clap::Error> {
+        Self::from_arg_matches(&Self::command().try_get_matches()?)
+    }
+
+    /// Everything that can be typed, with its help: for the help, the manual and the completions alike.
+    pub(crate) fn command() -> clap::Command {
+        examples::added_to(<Self as clap::CommandFactory>::command())
+    }
+
     /// Runs the command; the number is the exit code where it is not a failure's.
     pub(crate) fn run(self) -> Result<u8, Failure> {
         let json = self.json;

@@ -23,10 +23,9 @@ mod telemetry;
 mod terminal;
 #[cfg(feature = "test-util")]
 pub mod test_util;
+mod working;
 
 use std::process::ExitCode;
-
-use clap::Parser;
 
 use crate::cli::Cli;
 use crate::failure::Failure;
@@ -41,7 +40,7 @@ pub fn main() -> ExitCode {
         terminal::failure(&failure, wants_json);
         return ExitCode::from(failure.exit_code());
     }
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::parsed() {
         Ok(cli) => cli,
         Err(error) => return usage(&error, wants_json),
     };
@@ -55,6 +54,23 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// What was probably meant, where clap can tell.
+fn remedy(error: &clap::Error) -> String {
+    use clap::error::{ContextKind, ContextValue};
+    let meant = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue]
+        .into_iter()
+        .find_map(|kind| match error.get(kind)? {
+            ContextValue::String(word) => Some(word.clone()),
+            // The likeliest comes last.
+            ContextValue::Strings(words) => words.last().cloned(),
+            _ => None,
+        });
+    match meant {
+        Some(word) => format!("is {word} meant? entrabot --help lists what there is"),
+        None => "entrabot --help lists what there is".to_owned(),
+    }
+}
+
 /// Help and version are answers; anything else is wrong usage.
 fn usage(error: &clap::Error, wants_json: bool) -> ExitCode {
     // Lost when there is nobody to tell.
@@ -62,7 +78,7 @@ fn usage(error: &clap::Error, wants_json: bool) -> ExitCode {
     if error.use_stderr() {
         let text = error.to_string();
         let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        let failure = Failure::usage(first, "see entrabot --help");
+        let failure = Failure::usage(first, &remedy(error));
         if wants_json {
             drop(terminal::json(&failure.to_json()));
         }

@@ -1,6 +1,7 @@
 //! The one module that prints. `serve` prints nothing: its stdout belongs to JSON-RPC.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
@@ -30,10 +31,34 @@ pub(crate) fn json(value: &Value) -> Result<(), Failure> {
     line(&value.to_string())
 }
 
+/// A status line stands on the terminal, and has to go before anything else is written there.
+static STATUS: Mutex<bool> = Mutex::new(false);
+
 /// A line for the person at the terminal, on stderr. Lost when there is nobody.
 pub(crate) fn note(text: &str) {
+    clear_status();
     // Nobody to tell that nobody can be told.
     drop(writeln!(io::stderr().lock(), "{text}"));
+}
+
+/// The one line that tells how far something is, in place of what it told before. For a terminal alone.
+pub(crate) fn status(text: &str) {
+    let mut stands = STATUS.lock().unwrap_or_else(PoisonError::into_inner);
+    drop(write!(io::stderr().lock(), "\r\u{1b}[2K{text}"));
+    *stands = true;
+}
+
+/// Takes the status line away, if there is one.
+pub(crate) fn clear_status() {
+    let mut stands = STATUS.lock().unwrap_or_else(PoisonError::into_inner);
+    if std::mem::take(&mut *stands) {
+        drop(write!(io::stderr().lock(), "\r\u{1b}[2K"));
+    }
+}
+
+/// Whether stderr is a terminal that shows more than lines, and may.
+pub(crate) fn decorates_stderr() -> bool {
+    io::stderr().is_terminal() && wants_decoration()
 }
 
 /// How a command ends that failed.

@@ -79,6 +79,23 @@ fn a_manifest_is_checked_offline() {
 }
 
 #[test]
+fn a_slip_of_the_fingers_is_answered_with_what_was_meant() {
+    let home = Home::new(Mode::NoProvider);
+    for (typed, meant) in
+        [(&["docter"][..], "doctor"), (&["audit", "verfy"], "verify"), (&["doctor", "--ofline"], "--offline")]
+    {
+        let refused = home.run(&[typed, &["--json"]].concat()).expect(2);
+        assert!(refused.stderr.contains(meant), "{refused:?}");
+        let error = refused.json();
+        assert_eq!(error["error_type"], "UsageError");
+        assert!(
+            error["hint"].as_str().is_some_and(|hint| hint.starts_with(&format!("is {meant} meant?"))),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn a_sound_home_without_settings_passes_the_doctor_and_nothing_is_left_behind() {
     let home = Home::new(Mode::Encrypted);
     // The first probe may make the collection's file grow; what counts is what a second one leaves.

@@ -11,14 +11,14 @@ use crate::terminal;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SponsorsCommand {
-    /// The people who answer for the agent
+    /// List the people who answer for the agent
     List,
-    /// Add one
+    /// Add a person who answers for the agent
     Add {
         /// The person's object id
         id: String,
     },
-    /// Remove one; the last one stays
+    /// Remove such a person; the last one stays
     Remove {
         /// The person's object id
         id: String,
@@ -27,7 +27,7 @@ pub(crate) enum SponsorsCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum GrantsCommand {
-    /// The scopes that the agent holds
+    /// List the scopes that the agent holds
     List,
     /// Grant scopes to the agent's user
     Grant {

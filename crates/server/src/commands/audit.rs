@@ -25,6 +25,7 @@ use crate::cli::AttributionArg;
 use crate::compose::Parts;
 use crate::failure::{Failure, cleaned};
 use crate::terminal;
+use crate::working::{Working, size};
 
 /// Records that are taken from stdin before the first of them is written: what one group commit holds.
 const BATCH: usize = 256;
@@ -35,7 +36,7 @@ const POLL: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Args)]
 pub(crate) struct AuditArgs {
-    /// As root, write to the log of another user all the same
+    /// Write to the log of another user all the same, as root; for the commands that write
     #[arg(long, global = true)]
     as_root: bool,
     #[command(subcommand)]
@@ -46,12 +47,12 @@ pub(crate) struct AuditArgs {
 enum AuditCommand {
     /// Put something on record; prints the event id once it is durable
     Append(AppendArgs),
-    /// The last records
+    /// Show the last records
     Tail {
-        /// How many
+        /// How many records
         #[arg(short = 'n', long, default_value_t = 20)]
         lines: usize,
-        /// Go on as the log grows
+        /// Go on showing as the log grows
         #[arg(short, long)]
         follow: bool,
         #[command(flatten)]
@@ -83,7 +84,7 @@ enum AuditCommand {
         after_help = "Example:\n  entrabot audit report --html report.html --since 2026-07-01T00:00:00Z"
     )]
     Report(ReportArgs),
-    /// How the log stands
+    /// Say how the log stands: events, files, the last checkpoint
     Status {
         #[command(flatten)]
         dir: Dir,
@@ -99,10 +100,10 @@ enum AuditCommand {
     CloseOrphans,
     /// Go on after something that stopped the log; that is put on record
     Resume {
-        /// The clock stands more than 48 hours before the last record
+        /// Although the clock stands more than 48 hours before the last record
         #[arg(long, required_unless_present = "accept_shrunk")]
         accept_clock: bool,
-        /// Something cut a file of the log
+        /// Although something cut a file of the log
         #[arg(long)]
         accept_shrunk: bool,
     },
@@ -120,19 +121,19 @@ pub(crate) struct Dir {
 
 #[derive(Debug, Args)]
 pub(crate) struct AppendArgs {
-    /// What was done
+    /// What was done, e.g. report.sent
     #[arg(long, required_unless_present = "stdin")]
     action: Option<String>,
-    /// To what
+    /// What it was done to, as an id rather than a title
     #[arg(long, required_unless_present = "stdin")]
     resource: Option<String>,
-    /// How it ended
+    /// How it ended: success, failure, pending or a word of your own
     #[arg(long, required_unless_present = "stdin")]
     outcome: Option<String>,
     /// For whom the record speaks
     #[arg(long, value_enum, default_value_t)]
     attribution: AttributionArg,
-    /// More facts
+    /// One more fact; can be given several times
     #[arg(long, value_name = "K=V")]
     metadata: Vec<String>,
     /// One JSON object a line on stdin; one event id a line on stdout, in order
@@ -144,7 +145,7 @@ pub(crate) struct AppendArgs {
 pub(crate) struct QueryArgs {
     #[command(flatten)]
     filter: Filter,
-    /// At most so many
+    /// At most so many records
     #[arg(short = 'n', long)]
     limit: Option<usize>,
     /// Read every line, whatever the index says
@@ -371,13 +372,25 @@ fn verify(dir: &Dir, strict: bool, vkey: Option<&Path>, json: bool) -> Result<u8
     let dir = dir.dir.as_deref().unwrap_or(config.audit_dir());
     let options = verify_options(&config, strict, vkey);
     // Whatever cannot be read is neither intact nor tampered with.
+    let working = working("verifying", dir, config.data_dir(), json);
     let report = entrabot_audit::verify_with(dir, &options).map_err(unreadable)?;
+    drop(working);
     if json {
         terminal::json(&serde_json::to_value(&report).map_err(|_| Failure::internal("the report"))?)?;
     } else {
         terminal::bytes(report.to_text().as_bytes())?;
     }
     Ok(if report.ok { YES } else { NO })
+}
+
+/// Tells what is done to a log of what size while it lasts.
+fn working(doing: &str, dir: &Path, data_dir: &Path, quiet: bool) -> Working {
+    let what = match entrabot_audit::status(dir, data_dir) {
+        Ok(status) => format!("{doing} {} of records", size(status.bytes)),
+        // The command itself says what is wrong.
+        Err(_) => format!("{doing} the log"),
+    };
+    Working::on(what, None, quiet)
 }
 
 /// Against the data directory, where there is one, and these keys.

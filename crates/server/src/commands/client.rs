@@ -26,7 +26,7 @@ pub(crate) enum ClientCommand {
         after_help = "Examples:\n  entrabot client add claude-code --dry-run\n  entrabot client add vscode --config .vscode/mcp.json"
     )]
     Add(ClientArgs),
-    /// Take it out again
+    /// Take this server out of a client's configuration
     Remove(ClientArgs),
 }
 

@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use clap::CommandFactory as _;
-
 use super::YES;
 use crate::failure::Failure;
 use crate::terminal;

@@ -21,7 +21,6 @@ pub(crate) mod sign_in;
 pub(crate) mod token;
 pub(crate) mod whoami;
 
-use clap::CommandFactory;
 use entrabot_identity::Config;
 use serde_json::Value;
 

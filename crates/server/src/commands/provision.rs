@@ -12,6 +12,7 @@ use super::bench::{Bench, confirmed};
 use super::{NO, YES};
 use crate::failure::{Failure, cleaned};
 use crate::terminal;
+use crate::working::Working;
 
 #[derive(Debug, Args)]
 pub(crate) struct ProvisionArgs {
@@ -98,7 +99,9 @@ pub(crate) fn provision(args: ProvisionArgs, json: bool) -> Result<u8, Failure> 
     let desired = desired(&args, bench.parts.config())?;
     // Before anything is read: what the plan finds must still be so when it is carried out.
     let lock = if args.dry_run { None } else { Some(bench.provisioner.lock()?) };
+    let reading = Working::on("reading the directory", None, json);
     let plan = bench.look(bench.provisioner.plan(&desired))?;
+    drop(reading);
     let Some(lock) = lock else {
         print_plan(plan.steps(), plan.warnings(), !plan.is_empty(), json)?;
         return Ok(YES);

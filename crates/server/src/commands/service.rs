@@ -29,7 +29,7 @@ pub(crate) enum ServiceCommand {
         after_help = "Examples:\n  entrabot service install --dry-run\n  entrabot service install --yes && entrabot serve --show-bearer"
     )]
     Install(InstallArgs),
-    /// Stop it and take it out again
+    /// Stop the service and remove its file
     Uninstall(UninstallArgs),
 }
 

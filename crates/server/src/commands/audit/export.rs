@@ -15,6 +15,7 @@ use crate::commands::{NO, YES, config};
 use crate::failure::{Failure, cleaned};
 use crate::private_files::Replacement;
 use crate::terminal;
+use crate::working::{Work, Working};
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
@@ -61,13 +62,23 @@ pub(super) fn run(args: &ExportArgs, json: bool) -> Result<u8, Failure> {
         Format::Ocsf => ExportFormat::Ocsf,
         Format::Aat => ExportFormat::Aat(AuditOptions::from_config(&config)?.signing().clone()),
     };
+    // Filtered, nobody knows how many there will be.
+    let all = args.filter.is_empty().then(|| entrabot_audit::status(dir, config.data_dir()).ok()).flatten();
+    let exporting = |quiet: bool| {
+        let total = all.as_ref().map(|status| status.events);
+        Working::on("writing", Some(Work { unit: "records", total }), json || quiet)
+    };
     let Some(output) = &args.output else {
-        lines(dir, &query, &format, &mut terminal::stream(), "write to stdout")?;
+        // Where the records are shown themselves, nothing else is.
+        let working = exporting(terminal::is_stdout_a_terminal());
+        lines(dir, &query, &format, &mut terminal::stream(), "write to stdout", &working)?;
         return Ok(YES);
     };
     let failed = |error: std::io::Error| Failure::io(&writing(output), &error);
     let mut file = Replacement::of(output).map_err(failed)?;
-    let count = lines(dir, &query, &format, &mut file, &writing(output))?;
+    let working = exporting(false);
+    let count = lines(dir, &query, &format, &mut file, &writing(output), &working)?;
+    drop(working);
     file.put().map_err(failed)?;
     told(output, count, json)
 }
@@ -93,6 +104,7 @@ fn lines(
     format: &ExportFormat,
     out: &mut impl Write,
     what: &str,
+    working: &Working,
 ) -> Result<u64, Failure> {
     let mut count = 0;
     let mut written = Ok(());
@@ -100,6 +112,7 @@ fn lines(
         match piece {
             Exported::Line(line) => {
                 count += 1;
+                working.step();
                 written = out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n"));
             }
             Exported::Skipped(line) => {

@@ -10,16 +10,16 @@ use crate::failure::Failure;
 pub(crate) struct Filter {
     #[command(flatten)]
     whole: WholeCalls,
-    /// This outcome
+    /// Only this outcome: success, failure, pending
     #[arg(long)]
     outcome: Option<String>,
-    /// This call: its pending and its outcome
+    /// Only this call: its pending and its outcome
     #[arg(long)]
     call_id: Option<String>,
-    /// This record
+    /// Only this record
     #[arg(long)]
     event_id: Option<String>,
-    /// From this part: transport, tool, cli, provisioning, system
+    /// Only from this part: transport, tool, cli, provisioning, system
     #[arg(long)]
     source: Option<String>,
 }
@@ -27,16 +27,16 @@ pub(crate) struct Filter {
 /// Which records, where pending and outcome must stay together.
 #[derive(Debug, Args)]
 pub(crate) struct WholeCalls {
-    /// From this time on (RFC 3339)
+    /// Only from this time on (RFC 3339, e.g. 2026-07-01T00:00:00Z)
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Before this time (RFC 3339)
+    /// Only before this time (RFC 3339)
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// This action; with * at the end, any that begins so
+    /// Only this action; with * at the end, any that begins so
     #[arg(long)]
     action: Option<String>,
-    /// This agent
+    /// Only this agent, by its id
     #[arg(long)]
     agent: Option<String>,
 }

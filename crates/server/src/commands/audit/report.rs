@@ -7,7 +7,7 @@ use entrabot_audit::Report;
 use serde_json::json;
 
 use super::filter::WholeCalls;
-use super::{Dir, unreadable, verify_options};
+use super::{Dir, unreadable, verify_options, working};
 use crate::commands::{NO, YES, config};
 use crate::failure::Failure;
 use crate::{private_files, terminal};
@@ -30,8 +30,11 @@ pub(super) fn run(args: &ReportArgs, json: bool) -> Result<u8, Failure> {
     let config = config()?;
     let dir = args.dir.dir.as_deref().unwrap_or(config.audit_dir());
     let options = verify_options(&config, false, args.vkey.as_deref());
-    let report = Report::collect(dir, &args.filter.query()?, &options).map_err(unreadable)?;
+    let query = args.filter.query()?;
+    let working = working("reading", dir, config.data_dir(), json);
+    let report = Report::collect(dir, &query, &options).map_err(unreadable)?;
     let page = report.to_html();
+    drop(working);
     if args.html.as_os_str() == "-" {
         terminal::bytes(page.as_bytes())?;
     } else {

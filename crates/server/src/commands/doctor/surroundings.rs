@@ -10,6 +10,7 @@ use super::network::{Network, briefly};
 use crate::compose::Parts;
 use crate::failure::Failure;
 use crate::singleton;
+use crate::working::size;
 
 /// A log up to this size is verified whole: that takes well under a second.
 const VERIFY_UP_TO: u64 = 64 << 20;
@@ -75,20 +76,13 @@ pub(super) fn disk_space(config: &Config) -> Check {
     match room(dir) {
         Err(error) => Check::new(NAME, Status::Warn, format!("cannot be told: {error}"), Some(HINT)),
         Ok(bytes) => {
-            let detail = format!("{} for {}", free(bytes), config.audit_dir().display());
+            let detail = format!("{} free for {}", size(bytes), config.audit_dir().display());
             match bytes {
                 ..LITTLE_ROOM => Check::new(NAME, Status::Fail, detail, Some(HINT)),
                 LITTLE_ROOM..SOME_ROOM => Check::new(NAME, Status::Warn, detail, Some(HINT)),
                 _ => Check::pass(NAME, detail),
             }
         }
-    }
-}
-
-fn free(bytes: u64) -> String {
-    match bytes >> 20 {
-        mebibytes @ ..10_240 => format!("{mebibytes} MiB free"),
-        mebibytes => format!("{} GiB free", mebibytes >> 10),
     }
 }
 
