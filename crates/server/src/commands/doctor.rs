@@ -72,7 +72,7 @@ fn look(config: Config, args: &DoctorArgs, begun: Instant, report: &mut Report) 
     }
     report.add(Group::Audit, audit::directory(config));
     report.add(Group::Audit, surroundings::audit_chain(config));
-    report.add(Group::Audit, audit::signing(config));
+    report.add(Group::Audit, audit::signing(config, keystore.as_ref()));
     report.add(Group::Audit, surroundings::disk_space(config));
     report.add(Group::Machine, surroundings::instances(config));
     report.add(Group::Machine, surroundings::telemetry(&parts, network.as_ref()));

@@ -1,6 +1,7 @@
 //! The audit's directory and how it is sealed.
 
 use entrabot_identity::{AuditSigning, Config};
+use entrabot_keystore::Keystore;
 
 use super::check::{Check, Status};
 use crate::failure::Failure;
@@ -48,7 +49,7 @@ fn is_writable(dir: &std::path::Path) -> bool {
     std::fs::metadata(dir).is_ok_and(|metadata| !metadata.permissions().readonly())
 }
 
-pub(super) fn signing(config: &Config) -> Check {
+pub(super) fn signing(config: &Config, keystore: Option<&Keystore>) -> Check {
     const NAME: &str = "audit signing";
     match config.audit_signing() {
         AuditSigning::Keystore if config.needs_no_keystore() => Check::new(
@@ -57,6 +58,9 @@ pub(super) fn signing(config: &Config) -> Check {
             "checkpoints are signed with a key in the keyring, and nothing else here needs one",
             Some("set ENTRABOT_AUDIT_SIGNING to file:PATH (a mounted secret), or to off"),
         ),
+        AuditSigning::Keystore if keystore.is_none() => {
+            Check::skip(NAME, "the key is in the keyring, which did not pass", "see keyring")
+        }
         AuditSigning::Keystore => Check::pass(NAME, "with the key in the keyring"),
         AuditSigning::File(path) => Check::pass(NAME, format!("with the key in {}", path.display())),
         AuditSigning::Off => Check::new(
