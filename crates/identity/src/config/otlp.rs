@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::read::Raw;
 use super::values;
-use super::{BaseUrl, ConfigError};
+use super::{BaseUrl, ConfigError, Origin};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -280,7 +280,16 @@ fn target(
     Ok(Some(OtlpTarget {
         endpoint,
         protocol: of(PROTOCOL).map(|(name, text)| protocol(name, text)).transpose()?.unwrap_or_default(),
-        headers: of(HEADERS).map(|(name, text)| headers(name, text)).transpose()?.unwrap_or_default(),
+        headers: match of(HEADERS) {
+            Some((name, _)) if matches!(raw.origin(name), Some(Origin::File(_))) => {
+                return Err(ConfigError::malformed(
+                    name,
+                    "in the settings file, where a secret would lie in clear text: set it in the environment alone",
+                ));
+            }
+            Some((name, text)) => headers(name, text)?,
+            None => Vec::new(),
+        },
         timeout: match of(REQUEST_TIMEOUT) {
             Some((name, _)) => milliseconds(raw, name)?.unwrap_or(TIMEOUT).min(LONGEST_TIMEOUT),
             None => TIMEOUT,
@@ -484,6 +493,21 @@ mod tests {
             assert_eq!(error.setting(), name);
             assert!(!error.to_string().contains("planted-secret"), "{error}");
         }
+    }
+
+    #[test]
+    fn headers_are_not_taken_from_a_file() {
+        let with = |origin: &Origin| {
+            let mut raw = Raw::default();
+            raw.offer("OTEL_EXPORTER_OTLP_ENDPOINT", "https://a.example", origin);
+            raw.offer("OTEL_EXPORTER_OTLP_HEADERS", "authorization=planted-secret", origin);
+            let base = OtlpEndpoint::parse("OTEL_EXPORTER_OTLP_ENDPOINT", "https://a.example").unwrap();
+            target(&raw, OtlpSignal::Traces, 1, Some(&base))
+        };
+        let error = with(&Origin::File("/home/a/.entrabot/.env".into())).unwrap_err();
+        assert_eq!(error.setting(), "OTEL_EXPORTER_OTLP_HEADERS");
+        assert!(!error.to_string().contains("planted-secret"), "{error}");
+        assert!(with(&Origin::Environment).unwrap().is_some());
     }
 
     #[test]

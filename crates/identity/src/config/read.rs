@@ -64,7 +64,7 @@ impl Raw {
     }
 
     /// Takes a variable that is ours, unless it is there already.
-    fn offer(&mut self, name: &str, value: &str, origin: &Origin) {
+    pub(super) fn offer(&mut self, name: &str, value: &str, origin: &Origin) {
         if names::known(name).is_some() || names::PLACES.contains(&name) {
             if !self.values.contains_key(name) {
                 self.values.insert(name.to_owned(), (Secretive(value.trim().to_owned()), origin.clone()));
