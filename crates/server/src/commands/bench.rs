@@ -124,6 +124,15 @@ async fn interrupted() {
     }
 }
 
+/// The same where a no is a refusal: nothing was changed, and the exit code says so.
+pub(super) fn must_be_confirmed(yes: bool, question: &str) -> Result<(), Failure> {
+    if confirmed(yes, question)? {
+        Ok(())
+    } else {
+        Err(Failure::usage("nothing was changed", "answer y, or give --yes"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use entrabot_identity::{Config, SessionState};

@@ -7,7 +7,7 @@ use entrabot_identity::MigrationPlan;
 use serde_json::{Value, json};
 
 use super::YES;
-use super::bench::{confirmed, on_record};
+use super::bench::{must_be_confirmed, on_record};
 use crate::compose::Parts;
 use crate::failure::{Failure, cleaned};
 use crate::terminal;
@@ -35,9 +35,7 @@ pub(crate) fn migrate(args: &MigrateArgs, json: bool) -> Result<u8, Failure> {
     if args.dry_run || refusal.is_some() || plan.is_empty() {
         return end(as_json(&plan, args.dry_run, 0), refusal, json);
     }
-    if !confirmed(args.yes, "Take this over?")? {
-        return Err(Failure::usage("nothing was changed", "answer y, or give --yes"));
-    }
+    must_be_confirmed(args.yes, "Take this over?")?;
     let mut value = as_json(&plan, false, 0);
     let runtime = super::runtime()?;
     let changed = on_record(&parts, &runtime, async |gate| plan.apply(gate).await)?;

@@ -8,7 +8,7 @@ use entrabot_identity::{
 };
 use serde_json::{Value, json};
 
-use super::bench::{Bench, confirmed};
+use super::bench::{Bench, must_be_confirmed};
 use super::{NO, YES};
 use crate::failure::{Failure, cleaned};
 use crate::terminal;
@@ -107,8 +107,8 @@ pub(crate) fn provision(args: ProvisionArgs, json: bool) -> Result<u8, Failure> 
         return Ok(YES);
     };
     tell_plan(&plan_lines(plan.steps(), plan.warnings()), args.yes, json)?;
-    if !plan.is_empty() && !confirmed(args.yes, "Carry this out?")? {
-        return Err(Failure::usage("nothing was changed", "answer y, or give --yes"));
+    if !plan.is_empty() {
+        must_be_confirmed(args.yes, "Carry this out?")?;
     }
     let made = bench.make(async |gate| bench.provisioner.apply(plan, &lock, gate, &tell).await)?;
     let value = json!({
@@ -210,9 +210,7 @@ pub(crate) fn teardown(args: TeardownArgs, json: bool) -> Result<u8, Failure> {
     }
     let shown = teardown_as_json(&plan, "removed");
     tell_plan(&teardown_lines(&plan), args.yes, json)?;
-    if !confirmed(args.yes, "Remove all of this?")? {
-        return Err(Failure::usage("nothing was changed", "answer y, or give --yes"));
-    }
+    must_be_confirmed(args.yes, "Remove all of this?")?;
     bench.act(async |gate| bench.provisioner.tear_down(plan, &lock, gate, &tell).await)?;
     if json {
         terminal::json(&shown)?;

@@ -6,7 +6,7 @@ use entrabot_identity::{ProvisionerApp, Step};
 use serde_json::json;
 
 use super::YES;
-use super::bench::{confirmed, on_record};
+use super::bench::{must_be_confirmed, on_record};
 use super::provision::{plan_lines, print_plan, tell, tell_plan};
 use super::sign_in::SignInArgs;
 use crate::compose::Parts;
@@ -54,8 +54,8 @@ pub(crate) fn run(command: &ProvisionerCommand, json: bool) -> Result<u8, Failur
                 return Ok(YES);
             };
             tell_plan(&plan_lines(plan.steps(), plan.warnings()), args.yes, json)?;
-            if !plan.is_empty() && !confirmed(args.yes, "Carry this out?")? {
-                return Err(Failure::usage("nothing was changed", "answer y, or give --yes"));
+            if !plan.is_empty() {
+                must_be_confirmed(args.yes, "Carry this out?")?;
             }
             let made = on_record(&parts, &runtime, async |gate| app.apply(plan, &lock, gate, &tell).await)?;
             let value = json!({
@@ -73,9 +73,7 @@ pub(crate) fn run(command: &ProvisionerCommand, json: bool) -> Result<u8, Failur
             let verb = if lock.is_none() { "would_remove" } else { "removed" };
             if let Some(lock) = lock.filter(|_| !plan.is_empty()) {
                 tell_plan(&lines, args.yes, json)?;
-                if !confirmed(args.yes, "Remove all of this?")? {
-                    return Err(Failure::usage("nothing was changed", "answer y, or give --yes"));
-                }
+                must_be_confirmed(args.yes, "Remove all of this?")?;
                 on_record(&parts, &runtime, async |gate| app.remove(plan, &lock, gate, &tell).await)?;
             }
             if json {
