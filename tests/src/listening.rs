@@ -1,7 +1,9 @@
 //! A server of ours over HTTP, as a process of its own.
 
 use std::io::{self, BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use serde_json::Value;
 
 /// It listens; killed when dropped.
 #[derive(Debug)]
@@ -44,6 +46,39 @@ impl Listening {
     pub fn url(&self) -> &str {
         &self.url
     }
+
+    /// Host and port.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        let rest = self.url.strip_prefix("http://").unwrap_or(&self.url);
+        rest.split('/').next().unwrap_or_default()
+    }
+
+    /// The server's process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to end, as a service manager does, and waits until it has.
+    ///
+    /// # Errors
+    /// When it cannot be told, or waited for.
+    pub fn stop(mut self) -> io::Result<ExitStatus> {
+        Command::new("kill").arg(self.pid().to_string()).status()?;
+        self.child.wait()
+    }
+}
+
+/// A message as MCP's HTTP transport sends it to this host and port; `more_headers` are whole lines.
+#[must_use]
+pub fn request(address: &str, more_headers: &str, message: &Value) -> String {
+    let body = message.to_string();
+    format!(
+        "POST /mcp HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+         Accept: application/json, text/event-stream\r\n{more_headers}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 impl Drop for Listening {

@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use entrabot_tests::listening::request;
 use entrabot_tests::stand_in::Options;
 use journey::{Finished, Home, finished, spans};
 use serde_json::{Value, json};
@@ -134,14 +135,8 @@ fn post(port: u16, bearer: &str, message: &Value) -> io::Result<(String, Value)>
             Err(_) => std::thread::sleep(Duration::from_millis(50)),
         }
     };
-    let body = message.to_string();
-    let length = body.len();
-    write!(
-        stream,
-        "POST /mcp HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {bearer}\r\n\
-         Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n\
-         Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    )?;
+    let headers = format!("Authorization: Bearer {bearer}\r\nConnection: close\r\n");
+    stream.write_all(request(&format!("127.0.0.1:{port}"), &headers, message).as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let status = answer.split(' ').nth(1).unwrap_or_default().to_owned();

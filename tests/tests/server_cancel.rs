@@ -2,11 +2,12 @@
 
 mod journey;
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use entrabot_tests::listening::request;
 use entrabot_tests::stand_in::{Fault, Options};
 use journey::raw::Raw;
 use journey::{Home, spans};
@@ -138,57 +139,20 @@ fn read_until(stream: &mut TcpStream, text: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// `entrabot serve --http`, and the address it listens on.
-struct Listening {
-    child: Child,
-    address: String,
-}
-
-impl Listening {
-    fn start(home: &Home) -> io::Result<Self> {
-        let mut command = home.command(&["serve", "--http", "127.0.0.1:0", "--no-bearer"]);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-        let mut lines = BufReader::new(child.stderr.take().expect("stderr")).lines();
-        let address = loop {
-            let line = lines.next().expect("it says where it listens")?;
-            if let Some(rest) = line.strip_prefix("http://") {
-                break rest.trim_end_matches("/mcp").to_owned();
-            }
-        };
-        std::thread::spawn(move || lines.for_each(drop));
-        Ok(Self { child, address })
-    }
-
-    /// Sends a request whose answer does not come yet.
-    fn post(&self, more_headers: &str, message: &Value) -> io::Result<TcpStream> {
-        let mut stream = TcpStream::connect(&self.address)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        let body = message.to_string();
-        write!(
-            stream,
-            "POST /mcp HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
-             Accept: application/json, text/event-stream\r\n{more_headers}Content-Length: {}\r\n\r\n{body}",
-            self.address,
-            body.len()
-        )?;
-        Ok(stream)
-    }
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        // Nothing is asked of it any more.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
+/// Sends a request whose answer does not come yet.
+fn post(address: &str, more_headers: &str, message: &Value) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.write_all(request(address, more_headers, message).as_bytes())?;
+    Ok(stream)
 }
 
 #[test]
 fn a_client_that_disconnects_from_http_cancels_its_call_within_100_ms() -> io::Result<()> {
     let home = Home::ready(Options::default())?;
     home.cloud.set_fault(Fault::case("GetDocumentContent", "hang"));
-    let (server, port) = (Listening::start(&home)?, work_iq_port(&home));
-    let pid = server.child.id();
+    let (server, port) = (home.serve_http(&["--no-bearer"])?, work_iq_port(&home));
+    let pid = server.pid();
     let mut params = json!({"name": "read_word_document",
         "arguments": {"url": "https://contoso.sharepoint.com/x.docx"}, "_meta": {"progressToken": "p"}});
     let call = |params: &Value| json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params});
@@ -206,7 +170,7 @@ fn a_client_that_disconnects_from_http_cancels_its_call_within_100_ms() -> io::R
         };
         within_100_ms(|| {
             nth += 1;
-            let mut stream = server.post(headers, &call(&params))?;
+            let mut stream = post(server.address(), headers, &call(&params))?;
             call_under_way(&home, pid, port, nth)?;
             if answer_begun {
                 read_until(&mut stream, "notifications/progress")?;
@@ -227,7 +191,7 @@ fn a_client_that_disconnects_from_http_cancels_its_call_within_100_ms() -> io::R
     home.cloud.clear_faults();
     let ping = json!({"jsonrpc": "2.0", "id": 8, "method": "ping"});
     let mut answer = String::new();
-    server.post("Connection: close\r\n", &ping)?.read_to_string(&mut answer)?;
+    post(server.address(), "Connection: close\r\n", &ping)?.read_to_string(&mut answer)?;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     Ok(())
 }
