@@ -12,6 +12,7 @@ mod failure;
 mod http;
 mod logging;
 mod mcp;
+mod mounted_secret;
 mod person;
 mod private_files;
 mod prompt;

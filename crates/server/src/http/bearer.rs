@@ -1,7 +1,6 @@
 //! What an HTTP client must show: a random secret of this installation, in the keyring or in a mounted file.
 
 use std::fmt::Write as _;
-use std::io::Read as _;
 use std::path::Path;
 
 use entrabot_identity::Config;
@@ -10,6 +9,7 @@ use subtle::ConstantTimeEq;
 
 use super::BEARER_CLASS;
 use crate::failure::Failure;
+use crate::mounted_secret;
 
 /// Bytes of randomness.
 const RANDOM_BYTES: usize = 32;
@@ -46,16 +46,9 @@ impl Bearer {
     }
 
     fn from_file(path: &Path) -> Result<Self, Failure> {
-        let file = std::fs::File::open(path)
-            .map_err(|error| Failure::io("open the file of ENTRABOT_HTTP_BEARER_FILE", &error))?;
-        let mut bytes = Vec::with_capacity(*LENGTHS.end() + 2);
-        let read = file.take(*LENGTHS.end() as u64 + 2).read_to_end(&mut bytes);
-        while bytes.last().is_some_and(u8::is_ascii_whitespace) {
-            bytes.pop();
-        }
-        let secret = SecretBytes::new(bytes);
-        read.map_err(|error| Failure::io("read the file of ENTRABOT_HTTP_BEARER_FILE", &error))?;
-        Self::checked(secret)
+        // One more than may be, and a line's end.
+        let secret = mounted_secret::read("ENTRABOT_HTTP_BEARER_FILE", path, *LENGTHS.end() + 2)?;
+        Self::checked(SecretBytes::new(secret.expose().trim_ascii_end().to_vec()))
     }
 
     fn checked(secret: SecretBytes) -> Result<Self, Failure> {

@@ -1,7 +1,6 @@
 //! `entrabot audit export --follow`: the log for a collector, as it grows. Each batch is sent until it is taken; only
 //! then does the cursor move, so that a kill at any moment sends a batch twice and never leaves one out.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,14 +9,14 @@ use entrabot_audit::{ExportBatch, ExportFollower, ExportFrom, OtlpEncoding};
 use entrabot_identity::{
     Config, Diagnose as _, Egress, OtlpEndpoint, OtlpProtocol, OtlpSender, OtlpSignal, OtlpTarget,
 };
-use entrabot_keystore::{EntryName, SecretBytes};
+use entrabot_keystore::EntryName;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
 use super::unreadable;
 use crate::commands::{NO, YES, runtime};
 use crate::failure::{Failure, cleaned};
-use crate::terminal;
+use crate::{mounted_secret, terminal};
 
 /// How often the log is looked at.
 const POLL: Duration = Duration::from_millis(500);
@@ -28,7 +27,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const ATTEMPTS: u32 = 6;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// No header is longer.
-const MAX_HEADERS: u64 = 16 * 1024;
+const MAX_HEADERS: usize = 16 * 1024;
 
 #[derive(Debug, Args)]
 pub(crate) struct FollowArgs {
@@ -172,7 +171,7 @@ fn target(args: &FollowArgs, config: &Config, set: Option<&OtlpTarget>) -> Resul
         }
     };
     let (from, secret) = if let Some(path) = &args.headers_file {
-        ("--headers-file", read_secret(path)?)
+        ("--headers-file", mounted_secret::read("--headers-file", path, MAX_HEADERS)?)
     } else if args.headers_from_keyring {
         ("entrabot/otlp-headers", config.keystore_policy().open()?.get(&EntryName::otlp_headers())?)
     } else {
@@ -181,14 +180,4 @@ fn target(args: &FollowArgs, config: &Config, set: Option<&OtlpTarget>) -> Resul
     let not_text = || Failure::usage(format!("{from} is no text"), "give key=value, percent-encoded");
     let text = std::str::from_utf8(secret.expose()).map_err(|_| not_text())?;
     target.with_headers(from, text.trim()).map_err(|error| Failure::of(&error))
-}
-
-fn read_secret(path: &Path) -> Result<SecretBytes, Failure> {
-    let failed = |error: std::io::Error| Failure::io("read the file of --headers-file", &error);
-    let file = std::fs::File::open(path).map_err(failed)?;
-    let mut bytes = Vec::with_capacity(1024);
-    let read = file.take(MAX_HEADERS).read_to_end(&mut bytes);
-    let secret = SecretBytes::new(bytes);
-    read.map_err(failed)?;
-    Ok(secret)
 }
