@@ -89,8 +89,9 @@ impl Provisioner {
             };
             let held = blueprint.credentials.iter().filter_map(|held| held.certificate.as_ref());
             let certificate = held.clone().find(of_file);
-            let text = std::fs::read_to_string(&file).ok();
-            match (certificate, text.and_then(|text| TpmKey::from_pem(&text).ok())) {
+            let place = file.clone();
+            let key = blocking(move || Ok(std::fs::read_to_string(place).ok())).await?;
+            match (certificate, key.and_then(|text| TpmKey::from_pem(&text).ok())) {
                 (Some(certificate), Some(key)) if begun.is_none() => begun = Some((key, certificate.clone())),
                 _ => run.act("cert.key.delete", None, remove_file(file)).await?,
             }
