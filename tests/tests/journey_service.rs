@@ -41,10 +41,8 @@ impl Manager {
             "mount -t tmpfs none /run && mkdir -p /run/systemd/system /run/user/entrabot && \
              chmod 700 /run/user/entrabot && exec {SYSTEMD} --user --log-target=console"
         );
-        let entrabot = home.command(&[]);
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", &script]).env_clear();
-        command.envs(entrabot.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let mut command = in_the_home(home, "unshare");
+        command.args(["--mount", "sh", "-c", &script]);
         command.stdin(Stdio::null()).stdout(File::create(home.scratch().join("systemd.log"))?);
         command.stderr(File::create(home.scratch().join("systemd.err"))?);
         let manager = Self { child: command.spawn()? };
@@ -68,11 +66,8 @@ impl Manager {
 
     /// Runs a program where the manager is.
     fn run(&self, home: &Home, arguments: &[&str]) -> io::Result<Finished> {
-        let entrabot = home.command(&[]);
-        let mut command = Command::new("nsenter");
+        let mut command = in_the_home(home, "nsenter");
         command.args(["--mount", "--target", &self.child.id().to_string(), "--"]).args(arguments);
-        command.env_clear().envs(entrabot.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        command.current_dir(home.scratch());
         finished(command, b"")
     }
 
@@ -118,6 +113,15 @@ impl Drop for Manager {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// Another program with the environment and the directory that `entrabot` has there.
+fn in_the_home(home: &Home, program: &str) -> Command {
+    let entrabot = home.command(&[]);
+    let mut command = Command::new(program);
+    command.env_clear().envs(entrabot.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir(home.scratch());
+    command
 }
 
 /// A port that nobody listens on.
