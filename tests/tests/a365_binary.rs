@@ -30,8 +30,14 @@ impl Reader {
         let link = created.assert_code(0).json()["content"]["webUrl"].as_str().unwrap_or_default().to_owned();
         let link = link.split(['<', '>']).nth(2).unwrap_or_default().to_owned();
         let arguments = json!({"url": link}).to_string();
-        let ordinary = watched(home.command(&["call", "mcp_WordServer", READ, "--args", &arguments]))?;
-        assert_eq!(ordinary.code, Some(0), "{}", ordinary.stderr);
+        // A run can end between two looks at its memory: the most of three is what it takes.
+        let mut runs = Vec::new();
+        for _ in 0..3 {
+            let run = watched(home.command(&["call", "mcp_WordServer", READ, "--args", &arguments]))?;
+            assert_eq!(run.code, Some(0), "{}", run.stderr);
+            runs.push(run);
+        }
+        let ordinary = runs.into_iter().max_by_key(|run| run.peak_kib).expect("three");
         assert!(ordinary.peak_kib > 0);
         Ok(Self { home, arguments, ordinary })
     }
