@@ -1,7 +1,7 @@
 //! Appends until it is killed, and prints each id when its record is durable:
-//! `append_loop DIRECTORY [permits | starved | sealed | COUNT]`. The kill tests run it as their child. Starved, it uses
-//! up all file descriptors after the first record, and goes on for fifty more. Sealed, it writes two, each under a
-//! checkpoint by the key in `DIRECTORY/key.pem`.
+//! `append_loop DIRECTORY [permits | starved | sealed | batch | COUNT]`. The kill tests run it as their child. Starved, it
+//! uses up all file descriptors after the first record, and goes on for fifty more. Sealed, it writes two, each under a
+//! checkpoint by the key in `DIRECTORY/key.pem`. A batch is five records at once.
 #![allow(clippy::print_stdout, reason = "the ids are its answer")]
 
 use std::io::Write as _;
@@ -27,7 +27,9 @@ impl Auditable for Call {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let directory = Path::new(
-        arguments.first().ok_or("usage: append_loop DIRECTORY [permits | starved | sealed | COUNT]")?,
+        arguments
+            .first()
+            .ok_or("usage: append_loop DIRECTORY [permits | starved | sealed | batch | COUNT]")?,
     );
     let mode = arguments.get(1).map_or("", String::as_str);
     let (permits, starved, sealed) = (mode == "permits", mode == "starved", mode == "sealed");
@@ -45,6 +47,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let log = AuditLog::open(options, who)?;
     let mut out = std::io::stdout();
+    if mode == "batch" {
+        let entries = vec![LogEntry::cli("loop", "step", "success", AttributionType::Agent); 5];
+        log.log_events(&entries, |_, id| drop(id.map(|id| writeln!(out, "{id}"))))?;
+        return Ok(());
+    }
     for _ in 0..count {
         let id = if permits {
             let permit = log.permit(Call)?;

@@ -424,7 +424,7 @@ impl LogFile for DiskFile {
     }
 }
 
-/// `flock(2)` on a file that nothing else is done with.
+/// `flock(2)` on a file that holds nothing but what its last holder announced.
 #[derive(Debug)]
 struct DiskLock {
     file: File,
@@ -457,6 +457,17 @@ impl FolderLock for DiskLock {
 
     fn unlock(&self) -> io::Result<()> {
         Ok(retry_on_intr(|| flock(self.file.as_fd(), FlockOperation::Unlock))?)
+    }
+
+    fn announce(&self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, 0)
+    }
+
+    fn announced(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; 256];
+        let count = self.file.read_at(&mut bytes, 0)?;
+        bytes.truncate(count);
+        Ok(bytes)
     }
 
     /// From `/proc/locks`: `7: FLOCK  ADVISORY  WRITE 1234 fe:00:5678 0 EOF`.

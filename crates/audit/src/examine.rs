@@ -4,14 +4,11 @@ use std::collections::{BTreeMap, HashSet};
 
 use uuid::Uuid;
 
-use crate::chain::{GENESIS, Hash, extend};
+use crate::chain::{ChainState, Hash};
 use crate::merkle::Frontier;
-use crate::scan::{Call, Fact, Native, Piece};
+use crate::scan::{Call, Fact, Piece};
 use crate::time::Timestamp;
 use crate::tombstone::Tombstone;
-
-/// How many foreign lines in a row a `prev` may leave out.
-const MAX_SKIPPED: usize = 65_536;
 
 /// What is known after the lines so far.
 #[derive(Debug, Default)]
@@ -41,65 +38,7 @@ pub(crate) struct OpenCall {
     pub(crate) time: Timestamp,
 }
 
-/// The running hash, and what a native line's `prev` may be.
-#[derive(Debug)]
-pub(crate) struct ChainState {
-    pub(crate) hash: Hash,
-    /// The running hash at the last native line and after each foreign line since, but for the present one.
-    skippable: Vec<Hash>,
-    /// Where a batch goes on into whose front a foreign line slipped.
-    shadow: Option<Hash>,
-    /// The first line that relied on it and that no `audit.raced` has explained yet.
-    unexplained: bool,
-}
-
-impl Default for ChainState {
-    fn default() -> Self {
-        Self { hash: GENESIS, skippable: Vec::new(), shadow: None, unexplained: false }
-    }
-}
-
-impl ChainState {
-    pub(crate) fn is_unexplained(&self) -> bool {
-        self.unexplained
-    }
-
-    /// # Errors
-    /// The line's `prev` is none that the rules allow.
-    fn step(&mut self, line: &[u8], native: Option<&Native>) -> Result<(), &'static str> {
-        let Some(native) = native else {
-            if self.skippable.len() < MAX_SKIPPED {
-                self.skippable.push(self.hash);
-            }
-            self.hash = extend(&self.hash, line);
-            self.shadow = None;
-            return Ok(());
-        };
-        let true_hash = native.prev == self.hash;
-        if true_hash {
-            self.shadow = None;
-            if native.raced {
-                self.unexplained = false;
-            } else if self.unexplained {
-                return Err(BROKEN);
-            }
-        } else if self.shadow == Some(native.prev) {
-            self.unexplained = true;
-            self.shadow = Some(extend(&native.prev, line));
-        } else if self.skippable.contains(&native.prev) && (native.raced || !self.unexplained) {
-            self.unexplained = false;
-            self.shadow = Some(extend(&native.prev, line));
-        } else {
-            return Err(BROKEN);
-        }
-        self.skippable.clear();
-        self.hash = extend(&self.hash, line);
-        Ok(())
-    }
-}
-
 pub(crate) const SECOND_OUTCOME: &str = "a second outcome for one call_id";
-const BROKEN: &str = "the chain breaks here: a line before this one was changed, removed, added or moved";
 
 impl Examined {
     /// With room for about so many lines: a list that has to grow holds its content twice.
@@ -154,8 +93,7 @@ impl Examined {
                 self.chain.hash = *after;
                 self.take(piece, index, &mut each)?;
             }
-            self.chain.skippable.clear();
-            self.chain.shadow = None;
+            self.chain.go_on_plainly();
             return Ok(());
         }
         let mut start = 0;
@@ -167,8 +105,8 @@ impl Examined {
             {
                 return Err((index, reason.to_owned()));
             }
-            let native = piece.facts[index].native.as_ref();
-            self.chain.step(line, native).map_err(|reason| (index, reason.to_owned()))?;
+            let link = piece.facts[index].native.as_ref().map(|native| native.link);
+            self.chain.step(line, link).map_err(|reason| (index, reason.to_owned()))?;
             self.take(piece, index, &mut each)?;
         }
         Ok(())
@@ -193,7 +131,7 @@ impl Examined {
     fn joins_plainly(&self, piece: &Piece) -> bool {
         piece.broken.is_none()
             && piece.linked
-            && !self.chain.unexplained
+            && self.chain.unexplained().is_none()
             && piece.first_native == Some((0, self.chain.hash))
             && piece.facts.last().is_some_and(|fact| fact.native.is_some())
     }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod anchor;
+mod announced;
 mod background;
 #[cfg(test)]
 mod case_tests;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::chain::Hash;
 use crate::json::{push_hex, push_number, push_object, push_string};
+use crate::record::Source;
 use crate::time::Timestamp;
 use crate::{AuditError, CallId, EventId};
 
@@ -334,6 +335,11 @@ impl<'a> StoredLine<'a> {
             return Err("metadata that nests too deeply or holds a number out of range");
         }
         Ok(parsed)
+    }
+
+    /// Whether it is the record that a foreign line slipped in front of the batch before it.
+    pub(crate) fn explains_a_race(&self) -> bool {
+        self.action == "audit.raced" && self.src.as_deref() == Some(Source::System.as_str())
     }
 
     /// Reads a line exactly as [`Record::push`] writes it, with neither escapes nor anything but strings in its

@@ -67,7 +67,13 @@ impl AuditLog {
         let lock =
             folder.lock(LOCK, false).map_err(|e| AuditError::storage("open", folder.file_path(LOCK), &e))?;
         let floor = crate::anchor::floor(&data, folder.path());
-        let journal = Journal::new(Arc::clone(&folder), Arc::clone(&options.clock), options.as_root, floor);
+        let journal = Journal::new(
+            Arc::clone(&folder),
+            Arc::clone(&lock),
+            Arc::clone(&options.clock),
+            options.as_root,
+            floor,
+        );
         let engine = Engine::new(journal, Locker::new(lock), Arc::clone(&options.clock), options.deadline);
         let engine = Arc::new(engine);
         let sealer = (!options.signing.is_off()).then(|| {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::AuditError;
+use crate::announced::Announced;
 use crate::disk::{Access, DiskFolder};
 use crate::log::LOCK;
 use crate::storage::{Folder, FolderLock, Kind, LogFile, read_full};
@@ -30,6 +31,8 @@ pub(crate) struct Snapshot {
     /// Those among them that end in `.jsonl`.
     pub(crate) strange_days: Vec<String>,
     pub(crate) warnings: Vec<String>,
+    /// The last batch of several lines, as its writer announced it.
+    pub(crate) announced: Option<Announced>,
 }
 
 #[derive(Debug)]
@@ -55,13 +58,15 @@ impl Snapshot {
     pub(crate) fn take(folder: Arc<dyn Folder>) -> Result<(Self, Option<NoPlainFile>), AuditError> {
         let mut warnings = Vec::new();
         let lock = match folder.lock(LOCK, true) {
-            Ok(lock) => hold(lock, &mut warnings)?,
+            Ok(lock) => Some(lock),
             // No writer of ours was ever here.
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(AuditError::storage("open", folder.file_path(LOCK), &error)),
         };
-        let result = Self::look(folder, warnings);
-        if let Some(lock) = lock {
+        let held = lock.as_ref().is_some_and(|lock| hold(&**lock, &mut warnings));
+        let announced = lock.as_ref().and_then(|lock| Announced::read(&**lock));
+        let result = Self::look(folder, announced, warnings);
+        if let Some(lock) = lock.filter(|_| held) {
             // The descriptor goes right after, and the lock with it.
             let _freed_anyway = lock.unlock();
         }
@@ -70,6 +75,7 @@ impl Snapshot {
 
     fn look(
         folder: Arc<dyn Folder>,
+        announced: Option<Announced>,
         warnings: Vec<String>,
     ) -> Result<(Self, Option<NoPlainFile>), AuditError> {
         let (names, mut ignored) =
@@ -107,27 +113,25 @@ impl Snapshot {
             }
             files.push(DayFile { day, name, size: stat.size, file });
         }
-        Ok((Self { folder, files, ignored, strange_days, warnings }, none))
+        Ok((Self { folder, files, ignored, strange_days, warnings, announced }, none))
     }
 }
 
-fn hold(
-    lock: Arc<dyn FolderLock>,
-    warnings: &mut Vec<String>,
-) -> Result<Option<Arc<dyn FolderLock>>, AuditError> {
+/// Whether the lock is held then.
+fn hold(lock: &dyn FolderLock, warnings: &mut Vec<String>) -> bool {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match lock.try_shared() {
-            Ok(true) => return Ok(Some(lock)),
+            Ok(true) => return true,
             Ok(false) if Instant::now() < deadline => std::thread::sleep(Duration::from_micros(500)),
             Ok(false) => {
                 let holder = lock.holder().map_or_else(String::new, |pid| format!(" (pid {pid})"));
                 warnings.push(format!("a writer holds the lock{holder}; its last line may be in the middle"));
-                return Ok(None);
+                return false;
             }
             Err(error) => {
                 warnings.push(format!("the directory cannot be locked: {error}"));
-                return Ok(None);
+                return false;
             }
         }
     }

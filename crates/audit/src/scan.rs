@@ -3,7 +3,7 @@
 
 use uuid::Uuid;
 
-use crate::chain::{Hash, extend, prev_of};
+use crate::chain::{Hash, Link, extend, prev_of};
 use crate::line::{StoredLine, VERSION};
 use crate::merkle;
 use crate::record::Source;
@@ -35,11 +35,10 @@ pub(crate) struct Fact {
 
 #[derive(Debug)]
 pub(crate) struct Native {
-    pub(crate) prev: Hash,
+    pub(crate) link: Link,
     pub(crate) seq: u64,
     pub(crate) time: Timestamp,
     pub(crate) newer: bool,
-    pub(crate) raced: bool,
     /// Whether it says that days are pruned.
     pub(crate) prunes: bool,
     pub(crate) call: Call,
@@ -84,10 +83,10 @@ pub(crate) fn scan(piece: &mut Piece, bytes: &[u8], day: Day, with_leaves: bool)
         if let Some(native) = &fact.native {
             match hash {
                 None => {
-                    piece.first_native = Some((index, native.prev));
-                    hash = Some(native.prev);
+                    piece.first_native = Some((index, native.link.prev));
+                    hash = Some(native.link.prev);
                 }
-                Some(hash) => piece.linked &= hash == native.prev,
+                Some(hash) => piece.linked &= hash == native.link.prev,
             }
         }
         if let Some(hash) = &mut hash {
@@ -129,7 +128,8 @@ fn native(line: &[u8], stored: &StoredLine<'_>, date: &str) -> Result<Native, &'
         return Err("a line of version 0");
     }
     if version > VERSION {
-        return Ok(Native { prev, seq, time, newer: true, raced: false, prunes: false, call: Call::Unknown });
+        let link = Link { prev, explains: false };
+        return Ok(Native { link, seq, time, newer: true, prunes: false, call: Call::Unknown });
     }
     if !stored.timestamp.starts_with(date) {
         return Err("a timestamp of another day than its file's");
@@ -148,7 +148,7 @@ fn native(line: &[u8], stored: &StoredLine<'_>, date: &str) -> Result<Native, &'
     } else {
         Call::Closes { call, needs_pending: matches!(source, Source::Transport | Source::Provisioning) }
     };
-    let raced = source == Source::System && stored.action == "audit.raced";
+    let link = Link { prev, explains: stored.explains_a_race() };
     let prunes = source == Source::System && stored.action == crate::prune::ACTION;
-    Ok(Native { prev, seq, time, newer: false, raced, prunes, call })
+    Ok(Native { link, seq, time, newer: false, prunes, call })
 }

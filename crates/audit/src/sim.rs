@@ -289,15 +289,24 @@ impl Folder for SimFolder {
         }
         Ok(Arc::new(Self { sim: self.sim.clone(), number, path: self.path.join(name) }))
     }
-    fn lock(&self, _name: &str, _read_only: bool) -> io::Result<Arc<dyn FolderLock>> {
-        Ok(Arc::new(NoLock))
+    /// Opening it always works; what is announced in it is an operation like others.
+    fn lock(&self, name: &str, _read_only: bool) -> io::Result<Arc<dyn FolderLock>> {
+        let mut guard = self.sim.0.lock().unwrap();
+        let State { files, folders, .. } = &mut *guard;
+        let number = *folders[self.number].now.entry(name.to_owned()).or_insert_with(|| {
+            files.push(Content::default());
+            files.len() - 1
+        });
+        drop(guard);
+        Ok(Arc::new(AlwaysFree(self.file(number))))
     }
 }
 
+/// What is run on this disk runs alone.
 #[derive(Debug)]
-struct NoLock;
+struct AlwaysFree(Arc<dyn LogFile>);
 
-impl FolderLock for NoLock {
+impl FolderLock for AlwaysFree {
     fn try_exclusive(&self) -> io::Result<bool> {
         Ok(true)
     }
@@ -309,6 +318,13 @@ impl FolderLock for NoLock {
     }
     fn unlock(&self) -> io::Result<()> {
         Ok(())
+    }
+    fn announce(&self, bytes: &[u8]) -> io::Result<()> {
+        self.0.truncate(0)?;
+        self.0.append(bytes).map(drop)
+    }
+    fn announced(&self) -> io::Result<Vec<u8>> {
+        crate::storage::read_range(&*self.0, 0, 256)
     }
     fn holder(&self) -> Option<u32> {
         None

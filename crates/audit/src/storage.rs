@@ -88,6 +88,10 @@ pub(crate) trait FolderLock: Send + Sync + Debug {
     /// Without a time limit.
     fn exclusive(&self) -> io::Result<()>;
     fn unlock(&self) -> io::Result<()>;
+    /// Puts these few bytes into the lock's file, from its beginning on. Only while it is held.
+    fn announce(&self, bytes: &[u8]) -> io::Result<()>;
+    /// What was last put there.
+    fn announced(&self) -> io::Result<Vec<u8>>;
     /// The process that holds it, where the system says so.
     fn holder(&self) -> Option<u32>;
 }

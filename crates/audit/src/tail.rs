@@ -2,7 +2,8 @@
 //!
 //! A native line's `prev` is the running hash before it, so one line near the end would be enough, were it not for
 //! one exception: `prev` may leave out foreign lines that slipped in right before it. The `prev` of a native line
-//! that directly follows another native line cannot, so the search goes back to the last such line.
+//! that directly follows another native line cannot, so the search goes back to the last such line. (Inside a batch that a
+//! foreign line slipped in front of it can. That batch was announced, and is looked at by `journal/race.rs`.)
 
 use crate::AuditError;
 use crate::chain::{GENESIS, Hash, extend, prev_of};

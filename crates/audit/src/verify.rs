@@ -8,7 +8,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::AuditError;
-use crate::chain::Hash;
+use crate::announced::Announced;
+use crate::chain::{Hash, Raced};
 use crate::data::DataDir;
 use crate::evidence::{Evidence, Trusted, Unweighed, anchor_knows};
 use crate::examine::{Examined, SECOND_OUTCOME, short};
@@ -267,6 +268,7 @@ struct Verification {
     report: VerifyReport,
     examined: Examined,
     evidence: Evidence,
+    announced: Option<Announced>,
     /// The first of the expectations that the lines have not reached.
     next_expected: usize,
 }
@@ -314,7 +316,7 @@ impl Verification {
         report.sealed_lines = evidence.sealed;
         let total: u64 = snapshot.files.iter().map(|file| file.size).sum();
         let examined = Examined::with_room(usize::try_from(total / USUAL_LINE).unwrap_or(0));
-        Self { report, examined, evidence, next_expected: 0 }
+        Self { report, examined, evidence, announced: snapshot.announced, next_expected: 0 }
     }
 
     /// Leaves the lines that a tombstone stands for out. A file of them that is still there, or again, has to be the
@@ -442,10 +444,24 @@ impl Verification {
             Err(Ended::Found) => {}
             Err(Ended::Io(error)) => return Err(error),
         }
-        if newest && self.examined.chain.is_unexplained() {
-            self.fail(&file.name, line, "a foreign line inside a batch that no audit.raced explains");
+        if newest && let Some(raced) = self.examined.chain.unexplained() {
+            self.judge_unexplained(&file.name, line, raced);
         }
         Ok(self.report.first_error.is_none())
+    }
+
+    /// The log ends in a batch that a foreign line slipped in front of. Its writer announced it, or the line was put there
+    /// later.
+    fn judge_unexplained(&mut self, file: &str, line: u64, raced: Raced) {
+        if self.announced.is_some_and(|announced| announced.is(raced)) {
+            self.report.warnings.push(format!(
+                "{file} ends in a batch of {} lines in front of which a writer without the lock slipped a line, and whose \
+                 own writer died before it put that on record; the next writer does",
+                raced.lines
+            ));
+        } else {
+            self.fail(file, line, "a foreign line inside a batch that no audit.raced explains");
+        }
     }
 
     fn join_next(&mut self, file: &DayFile, under_way: &mut UnderWay) -> Result<(), Ended> {

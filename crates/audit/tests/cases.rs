@@ -15,17 +15,11 @@ use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::time::Duration;
 
-use common::{Call, Home, entry};
+use common::{Call, FOREIGN, Home, entry, foreign, python_verifier};
 use entrabot_audit::{
     AttributionType, AuditError, Diagnose as _, LogEntry, Query, Seen, VerifyOptions, VerifyReport, query,
     tail, verify, verify_with,
 };
-
-const FOREIGN: &str = r#"{"event_id": "8a6e0804-2bd0-4672-b79d-d97027f9071a", "timestamp": "2026-07-12T10:00:00.123456+00:00", "agent_id": "a", "action": "x", "resource": "y", "outcome": "success", "attribution_type": "agent", "metadata": {"k": "v"}}"#;
-
-fn foreign(number: u32) -> String {
-    FOREIGN.replace("8a6e0804", &format!("{number:08x}"))
-}
 
 fn add(home: &Home, bytes: &[u8]) {
     fs::OpenOptions::new().append(true).open(home.day_file()).unwrap().write_all(bytes).unwrap();
@@ -618,8 +612,12 @@ fn the_python_verifier_agrees() {
     let log = home.open();
     drop(log.permit(Call).unwrap());
     drop(log);
-    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/verify_audit.py");
-    assert!(fs::read_to_string(&script).unwrap().lines().count() <= 60);
+    let script = fs::read_to_string(common::python_script()).unwrap();
+    assert!(script.lines().count() <= 60);
+    let modules = script.lines().find_map(|line| line.strip_prefix("import ")).unwrap();
+    assert_eq!(script.matches("import ").count(), 1);
+    let standard = ["base64", "functools", "hashlib", "json", "os", "re", "subprocess", "sys", "tempfile"];
+    assert!(modules.split(", ").all(|module| standard.contains(&module)), "{modules}");
     let pem = home.dir.path().join("key.pem");
     fs::write(&pem, entrabot_audit::generate_signing_key().unwrap().expose()).unwrap();
     let options = home.options().with_signing(entrabot_audit::SigningPolicy::File(pem));
@@ -628,13 +626,7 @@ fn the_python_verifier_agrees() {
     add(&home, format!("{}\n", foreign(1)).as_bytes());
     log.log_event(entry(1)).unwrap();
     log.checkpoint().unwrap();
-    let run = || {
-        std::process::Command::new("python3")
-            .arg(&script)
-            .args([home.audit(), home.data().join("audit-vkeys"), home.data().join("audit-anchor")])
-            .output()
-            .unwrap()
-    };
+    let run = || python_verifier(&home);
     let output = run();
     assert!(output.status.success(), "{output:?}");
     assert!(

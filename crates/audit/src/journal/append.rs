@@ -2,22 +2,14 @@
 
 use std::io;
 
-use serde_json::{Map, json};
-
+use super::race::Race;
 use super::{Failed, Journal, MAX_WRITE, Written};
 use crate::AuditError;
 use crate::chain::extend;
 use crate::commit::Put;
-use crate::line::{Body, MAX_LINE, Record};
+use crate::line::{MAX_LINE, Record};
 use crate::storage::{LogFile, read_range};
 use crate::tail::Tail;
-
-/// A line of a writer without the lock that slipped in before a batch of ours.
-#[derive(Debug)]
-pub(super) struct Race {
-    lines: usize,
-    foreign_bytes: u64,
-}
 
 impl Journal {
     /// Links the records to the chain and writes them. Not synced.
@@ -42,12 +34,14 @@ impl Journal {
     }
 
     /// As many of the records as one write(2) takes.
-    fn write_some(&mut self, records: &[Record]) -> Result<Put<Written>, Failed> {
+    pub(super) fn write_some(&mut self, records: &[Record]) -> Result<Put<Written>, Failed> {
         self.roll_to(records[0].reading.day())?;
-        let head = self.head.as_mut().expect("rolling opens a file");
+        let head = self.head.as_ref().expect("rolling opens a file");
         // While somebody without the lock writes too, each line goes alone: a line that slips in between then never
         // stands inside a batch.
-        let most = if head.tail.foreign { 1 } else { records.len() };
+        let together = records.len() > 1 && !head.tail.foreign && self.announce(records.len());
+        let most = if together { records.len() } else { 1 };
+        let head = self.head.as_ref().expect("rolling opens a file");
         self.buffer.clear();
         let mut tail = head.tail.clone();
         let mut count = 0;
@@ -91,34 +85,6 @@ impl Journal {
         }
     }
 
-    /// A line of a writer without the lock slipped in before ours. The first of ours still names a hash that the rules
-    /// allow; what follows must go on from the true one.
-    fn note_race(&mut self, position: u64, lines: usize) -> Put<Written> {
-        let head = self.head.as_mut().expect("still open");
-        head.tail.foreign = true;
-        let foreign_bytes = position.saturating_sub(head.end + self.buffer.len() as u64);
-        let written = head.written();
-        if lines > 1 {
-            self.race = Some(Race { lines, foreign_bytes });
-        }
-        // When that fails the next commit does it: ours are on the log either way.
-        Put { written, count: lines, refused: self.catch_up(position).err() }
-    }
-
-    /// A batch into which a foreign line slipped is followed by the word that says so, before anything else.
-    fn explain_race(&mut self) -> Result<(), Failed> {
-        let Some(race) = &self.race else { return Ok(()) };
-        let metadata = [
-            ("lines".to_owned(), json!(race.lines)),
-            ("foreign_bytes".to_owned(), json!(race.foreign_bytes)),
-        ];
-        let body = Body::system("audit.raced", "audit.log", &Map::from_iter(metadata));
-        let record = Record::new(&body, "success", None, self.clock.now())?;
-        self.write_some(std::slice::from_ref(&record))?;
-        self.race = None;
-        Ok(())
-    }
-
     /// After a write that failed with so many bytes done: cuts them off again. Where that cannot be done, or somebody
     /// else's bytes follow, the lines that are whole stay on the log.
     fn give_back(&mut self, done: usize, error: AuditError) -> Result<Put<Written>, Failed> {
@@ -135,9 +101,7 @@ impl Journal {
         if count == 0 {
             return Err(Failed::Refused(error));
         }
-        if count > 1 && foreign_bytes > 0 {
-            self.race = Some(Race { lines: count, foreign_bytes });
-        }
+        self.race = Race::of(count, foreign_bytes);
         Ok(Put { written, count, refused: Some(error) })
     }
 

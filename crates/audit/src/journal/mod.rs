@@ -1,22 +1,24 @@
 //! The day files under the lock: where the chain's end is (`refresh`), how a batch is linked and written (`append`),
-//! which files there are (`files`). Everything here runs while the directory's lock is held, except where it says
+//! which files there are (`files`),
+//! what is said of a foreign line in front of a batch (`race`). Everything here runs while the directory's lock is held, except where it says
 //! otherwise.
 
 mod append;
 mod files;
+mod race;
 mod refresh;
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use self::append::Race;
 pub(crate) use self::append::append_all;
+use self::race::Race;
 use crate::AuditError;
 use crate::commit::Put;
 use crate::error::ClockStepped;
 use crate::line::{Body, Record};
-use crate::storage::{Folder, LogFile};
+use crate::storage::{Folder, FolderLock, LogFile};
 use crate::tail::Tail;
 use crate::time::{Clock, Day};
 
@@ -64,6 +66,8 @@ impl From<AuditError> for Failed {
 #[derive(Debug)]
 pub(crate) struct Journal {
     folder: Arc<dyn Folder>,
+    /// Of the directory; batches are announced in its file.
+    lock: Arc<dyn FolderLock>,
     clock: Arc<dyn Clock>,
     as_root: bool,
     head: Option<Head>,
@@ -105,9 +109,16 @@ impl Head {
 }
 
 impl Journal {
-    pub(crate) fn new(folder: Arc<dyn Folder>, clock: Arc<dyn Clock>, as_root: bool, floor: u64) -> Self {
+    pub(crate) fn new(
+        folder: Arc<dyn Folder>,
+        lock: Arc<dyn FolderLock>,
+        clock: Arc<dyn Clock>,
+        as_root: bool,
+        floor: u64,
+    ) -> Self {
         Self {
             folder,
+            lock,
             clock,
             as_root,
             head: None,

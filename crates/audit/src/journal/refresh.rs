@@ -139,6 +139,10 @@ impl Journal {
             tail: found.tail,
         });
         self.catch_up(stat.size)?;
+        if let Err(error) = self.look_for_race(0) {
+            self.head = None;
+            return Err(error);
+        }
         self.check_floor(self.next_seq());
         Ok(())
     }
@@ -154,24 +158,32 @@ impl Journal {
 
     /// Reads what others wrote, up to `size`, and moves an unterminated rest aside.
     pub(super) fn catch_up(&mut self, size: u64) -> Result<(), AuditError> {
-        let head = self.head.as_mut().expect("the caller opened a file");
+        let head = self.head.as_ref().expect("the caller opened a file");
         if size == head.end {
             return Ok(());
         }
         let path = self.folder.file_path(&head.name);
         let fail = |error: io::Error| AuditError::storage("read", &path, &error);
-        if size - head.end > MAX_CATCH_UP {
-            let days = self.days()?;
-            let head = self.head.as_mut().expect("the caller opened a file");
-            let found = tail::find(&*self.folder, &days, size)?;
-            head.end = found.end;
-            head.tail = Tail { foreign: head.tail.foreign || found.tail.foreign, ..found.tail };
-        }
+        let before = (head.end, head.tail.clone());
+        let (from, mut tail) = if size - head.end > MAX_CATCH_UP {
+            let found = tail::find(&*self.folder, &self.days()?, size)?;
+            (found.end, found.tail)
+        } else {
+            (head.end, Tail { foreign: false, ..head.tail.clone() })
+        };
         let head = self.head.as_mut().expect("the caller opened a file");
-        let bytes = read_range(&*head.file, head.end, size).map_err(fail)?;
+        let bytes = read_range(&*head.file, from, size).map_err(fail)?;
         let whole = memchr::memrchr(b'\n', &bytes).map_or(0, |at| at + 1);
-        head.tail.extend_over(&bytes[..whole]);
-        head.end += whole as u64;
+        tail.extend_over(&bytes[..whole]);
+        let slipped = tail.foreign;
+        tail.foreign |= before.1.foreign;
+        (head.end, head.tail) = (from + whole as u64, tail);
+        if slipped && let Err(error) = self.look_for_race(before.0) {
+            // All of it is looked at again.
+            let head = self.head.as_mut().expect("still open");
+            (head.end, head.tail) = before;
+            return Err(error);
+        }
         let torn = &bytes[whole..];
         if torn.is_empty() { Ok(()) } else { self.move_aside(torn) }
     }

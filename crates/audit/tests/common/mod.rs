@@ -78,6 +78,28 @@ pub fn entry(number: usize) -> LogEntry {
     LogEntry::cli("test.act", &format!("thing {number}"), "success", AttributionType::Agent)
 }
 
+/// As the Python original writes it.
+pub const FOREIGN: &str = r#"{"event_id": "8a6e0804-2bd0-4672-b79d-d97027f9071a", "timestamp": "2026-07-12T10:00:00.123456+00:00", "agent_id": "a", "action": "x", "resource": "y", "outcome": "success", "attribution_type": "agent", "metadata": {"k": "v"}}"#;
+
+pub fn foreign(number: u32) -> String {
+    FOREIGN.replace("8a6e0804", &format!("{number:08x}"))
+}
+
+pub fn python_script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/verify_audit.py")
+}
+
+/// What the verifier that is not ours says of a log, with the keys and the anchor that there are.
+pub fn python_verifier(home: &Home) -> std::process::Output {
+    let outside = ["audit-vkeys", "audit-anchor"].map(|name| home.data().join(name));
+    std::process::Command::new("python3")
+        .arg(python_script())
+        .arg(home.audit())
+        .args(outside.iter().filter(|path| path.exists()))
+        .output()
+        .unwrap()
+}
+
 /// A call as the transport would make it.
 #[derive(Debug)]
 pub struct Call;
