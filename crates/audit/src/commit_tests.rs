@@ -286,6 +286,31 @@ fn many_records_of_one_caller_keep_their_order_beside_another() {
 }
 
 /// What each caller was told is what is on the log: closed is exactly what its caller gave up on.
+#[test]
+fn no_more_callers_are_waited_for_than_there_are() {
+    const CALLERS: u32 = 3;
+    shuttle::check_random(
+        || {
+            let log = Arc::new(GroupCommit::new(Disk::default(), DEADLINE));
+            let callers: Vec<_> = (0..CALLERS)
+                .map(|caller| {
+                    let log = Arc::clone(&log);
+                    thread::spawn(move || {
+                        for act in 0..4 {
+                            put(&log, Line::act(caller * 10 + act), Until::Durable).2.unwrap();
+                            assert!(log.expected() <= CALLERS as usize, "{}", log.expected());
+                        }
+                    })
+                })
+                .collect();
+            for caller in callers {
+                caller.join().unwrap();
+            }
+        },
+        ORDERS,
+    );
+}
+
 fn assert_told_the_truth(log: &GroupCommit<Disk>, fates: &[Fate]) {
     let state = log.target().state.lock().unwrap();
     let stopped = log.check().is_err();

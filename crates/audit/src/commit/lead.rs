@@ -13,15 +13,14 @@ use crate::journal::Failed;
 const HURRY: u32 = 16;
 /// Where a sync takes less, nothing is gained by sharing it.
 const WORTHWHILE: Duration = Duration::from_micros(40);
-const MOST_PATIENCE: Duration = Duration::from_micros(100);
+const MOST_PATIENCE: Duration = Duration::from_micros(200);
 
 impl<T: Target> GroupCommit<T> {
     /// Writes the oldest group, syncs it if anybody needs that, and hands the lead over.
     pub(super) fn lead(&self) {
         // Handed over even when a commit panics: the others must not wait for ever.
-        let mut hand_over = HandOver { commit: self, served: 0, done: false };
+        let mut hand_over = HandOver { commit: self, done: false };
         if let Some(waiting) = self.take_group() {
-            hand_over.served = waiting.records.len();
             let mut led = Led { commit: self, waiting, lost: None, done: false };
             let result = self.write(&led.waiting.records).and_then(|(number, put)| {
                 if let Some(error) = put.refused {
@@ -29,6 +28,9 @@ impl<T: Target> GroupCommit<T> {
                 }
                 self.acknowledge(&led.waiting, number, put.written)
             });
+            // Those that are about to be woken may be back before the lead is handed over: counted later, they would
+            // count twice, and the next leader would wait in vain for more than there are.
+            self.expect(led.waiting.callers_until(Until::Durable));
             led.finish(&result);
         }
         hand_over.done = true;
@@ -36,7 +38,7 @@ impl<T: Target> GroupCommit<T> {
 
     /// The same for a caller that is the only one: its record needs no group, and nobody is to be woken.
     pub(super) fn lead_alone(&self, record: &T::Record, until: Until) -> Result<(), AuditError> {
-        let mut hand_over = HandOver { commit: self, served: 1, done: false };
+        let mut hand_over = HandOver { commit: self, done: false };
         let result = self.write(std::slice::from_ref(record)).and_then(|(number, put)| match until {
             Until::Durable => self.make_durable(number, &put.written),
             Until::Written => {
@@ -44,8 +46,15 @@ impl<T: Target> GroupCommit<T> {
                 Ok(())
             }
         });
+        self.expect(1);
         hand_over.done = true;
         result
+    }
+
+    /// So many are about to come back, beside those that wait already.
+    fn expect(&self, served: usize) {
+        let mut queue = lock(&self.queue);
+        queue.pace.expected = served + queue.length;
     }
 
     /// Tells those that wait how far their records have come, as far as anybody waits for it.
@@ -55,10 +64,10 @@ impl<T: Target> GroupCommit<T> {
         number: u64,
         written: T::Written,
     ) -> Result<(), AuditError> {
-        if waiting.has_caller(Until::Written) {
+        if waiting.callers_until(Until::Written) > 0 {
             waiting.group.reach_written();
         }
-        if !waiting.has_caller(Until::Durable) {
+        if waiting.callers_until(Until::Durable) == 0 {
             self.leave_unsynced(number, written);
             return Ok(());
         }
@@ -103,7 +112,7 @@ impl<T: Target> GroupCommit<T> {
             return queue;
         }
         let expected = queue.pace.expected;
-        let until = self.target.now() + MOST_PATIENCE.min(sync / 2);
+        let until = self.target.now() + MOST_PATIENCE.min(sync);
         while queue.length < expected {
             if self.target.now() >= until {
                 queue.pace.hurried = HURRY;
@@ -149,9 +158,8 @@ impl<T: Target> GroupCommit<T> {
         sync().inspect_err(|error| self.stop(error.clone()))
     }
 
-    fn hand_over(&self, served: usize) {
+    fn hand_over(&self) {
         let mut queue = lock(&self.queue);
-        queue.pace.expected = served + queue.length;
         queue.forget_synced(self.durable.load(Ordering::SeqCst));
         if let Some(next) = queue.groups.front()
             && next.callers.iter().any(Option::is_some)
@@ -234,7 +242,6 @@ fn panicked() -> AuditError {
 
 struct HandOver<'a, T: Target> {
     commit: &'a GroupCommit<T>,
-    served: usize,
     done: bool,
 }
 
@@ -244,6 +251,6 @@ impl<T: Target> Drop for HandOver<'_, T> {
             // What the panic left on the log is not known.
             self.commit.stop(panicked());
         }
-        self.commit.hand_over(self.served);
+        self.commit.hand_over();
     }
 }

@@ -105,6 +105,12 @@ impl<T: Target> GroupCommit<T> {
         &self.target
     }
 
+    /// How many callers the next leader gives a moment to come.
+    #[cfg(test)]
+    pub(crate) fn expected(&self) -> usize {
+        lock(&self.queue).pace.expected
+    }
+
     /// Refuses when nothing may be written any more.
     pub(crate) fn check(&self) -> Result<(), AuditError> {
         if std::process::id() != self.process {

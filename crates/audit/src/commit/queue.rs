@@ -46,7 +46,7 @@ pub(super) struct Place {
 /// them always miss the sync that the other half waits for.
 #[derive(Default)]
 pub(super) struct Pace {
-    /// How many came at once lately.
+    /// How many may come at once.
     pub(super) expected: usize,
     /// So many groups go without waiting, since it was in vain.
     pub(super) hurried: u32,
@@ -126,7 +126,7 @@ impl<R> Waiting<R> {
         self.records.len() >= GROUP || self.bytes + MAX_LINE > MAX_WRITE
     }
 
-    pub(super) fn has_caller(&self, until: Until) -> bool {
-        self.callers.iter().flatten().any(|caller| caller.until == until)
+    pub(super) fn callers_until(&self, until: Until) -> usize {
+        self.callers.iter().flatten().filter(|caller| caller.until == until).count()
     }
 }
