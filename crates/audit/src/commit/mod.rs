@@ -107,6 +107,7 @@ impl<T: Target> GroupCommit<T> {
 
     /// How many callers the next leader gives a moment to come.
     #[cfg(test)]
+    #[allow(dead_code, reason = "asked only where this is compiled on shuttle's primitives")]
     pub(crate) fn expected(&self) -> usize {
         lock(&self.queue).pace.expected
     }
