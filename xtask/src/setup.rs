@@ -1,9 +1,13 @@
 //! What the machine must have beside a Rust toolchain.
 
+mod debian_root;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use entrabot_keystore::private_keyring::PrivateKeyring;
+
+pub(crate) use debian_root::ensure_kwallets;
 
 use crate::Failure;
 use crate::build::{cargo, run, target_dir};

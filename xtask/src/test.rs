@@ -18,6 +18,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     setup::ensure_peers(options.long)?;
     if options.long {
         setup::ensure_oo7()?;
+        setup::ensure_kwallets()?;
     }
     let filter = options.filter.iter().map(String::as_str);
     if has_subcommand("nextest") {

@@ -19,6 +19,10 @@ use std::time::{Duration, Instant};
 /// What the provider must have said yes to, and how long it may take on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 const PROVIDER: &str = "gnome-keyring-daemon";
+/// Programs, and the Debian packages that have them.
+const BUS_PACKAGES: &[(&str, &str)] =
+    &[("dbus-daemon", "dbus-daemon"), ("dbus-send", "dbus-bin"), ("setpriv", "util-linux")];
+const PROVIDER_PACKAGE: &[(&str, &str)] = &[(PROVIDER, "gnome-keyring")];
 const SERVICE_PATH: &str = "/org/freedesktop/secrets";
 const LOGIN: &str = "/org/freedesktop/secrets/collection/login";
 
@@ -55,16 +59,7 @@ impl PrivateKeyring {
     /// The Debian packages that [`PrivateKeyring::start`] needs and this machine lacks.
     #[must_use]
     pub fn missing_packages() -> Vec<&'static str> {
-        [
-            ("dbus-daemon", "dbus-daemon"),
-            ("dbus-send", "dbus-bin"),
-            ("setpriv", "util-linux"),
-            (PROVIDER, "gnome-keyring"),
-        ]
-        .into_iter()
-        .filter(|(program, _)| find_program(program).is_none())
-        .map(|(_, package)| package)
-        .collect()
+        missing(&[BUS_PACKAGES, PROVIDER_PACKAGE].concat())
     }
 
     /// Starts a bus and the system's `gnome-keyring-daemon` in the given state: about 80 ms.
@@ -80,7 +75,8 @@ impl PrivateKeyring {
     /// # Errors
     /// As [`PrivateKeyring::start`].
     pub fn start_with_provider(mode: Mode, program: &Path) -> io::Result<Self> {
-        let missing = Self::missing_packages();
+        let with_provider = !matches!(mode, Mode::NoProvider | Mode::NeverActivates);
+        let missing = if with_provider { Self::missing_packages() } else { missing(BUS_PACKAGES) };
         if !missing.is_empty() {
             return Err(failure(format!(
                 "missing Debian packages: apt-get install -y --no-install-recommends {}",
@@ -94,7 +90,7 @@ impl PrivateKeyring {
         }
         let (bus, address) = start_bus(&directory.0, mode == Mode::NeverActivates)?;
         let mut keyring = Self { address, password: random_hex()?, provider: None, bus, directory };
-        if !matches!(mode, Mode::NoProvider | Mode::NeverActivates) {
+        if with_provider {
             keyring.start_provider(mode, program)?;
         }
         Ok(keyring)
@@ -397,6 +393,14 @@ fn end(child: &mut Child) -> io::Result<()> {
 
 fn private_file(path: &Path) -> io::Result<fs::File> {
     fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+}
+
+fn missing(programs: &[(&str, &'static str)]) -> Vec<&'static str> {
+    programs
+        .iter()
+        .filter(|(program, _)| find_program(program).is_none())
+        .map(|(_, package)| *package)
+        .collect()
 }
 
 fn find_program(name: &str) -> Option<PathBuf> {

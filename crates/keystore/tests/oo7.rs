@@ -19,9 +19,7 @@ fn with_daemon(arguments: &[&str]) -> Option<String> {
         println!("not run: there is no {} (cargo install oo7-daemon --root)", daemon.display());
         return None;
     }
-    let can = Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|status| status.success());
-    if !can {
-        println!("not run: this process may not make a mount namespace");
+    if !common::can_mount() {
         return None;
     }
     let directory = tempfile::tempdir().unwrap();

@@ -104,6 +104,15 @@ pub fn signal(keyring: &PrivateKeyring, signal: Signal) {
     kill_process(provider(keyring), signal).expect("the provider is there");
 }
 
+/// Whether this process may make a mount namespace; says so where it may not.
+pub fn can_mount() -> bool {
+    let can = Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|status| status.success());
+    if !can {
+        println!("not run: this process may not make a mount namespace");
+    }
+    can
+}
+
 /// A child process that ends with its test.
 pub struct Peer(pub Child);
 

@@ -39,6 +39,35 @@ const DECLARE: &str = "let entrabot inspect the provider (for example `setcap -r
      distribution gave it a file capability, then log in again); or, knowing that its state is not checked, add \
      secret-service:unverified to ENTRABOT_KEYRING_BACKEND_ALLOWLIST";
 
+/// What differs among KWallet's daemons. From KDE Frameworks 6.14 on `ksecretd` keeps the wallets, and `kwalletd6` only
+/// hands on to it.
+#[derive(Debug)]
+pub(super) struct KWallet {
+    program: &'static str,
+    /// The object and the interface through which it speaks of its wallets.
+    pub(super) wallets: (&'static str, &'static str),
+    /// Debian's package of what its Qt encrypts with.
+    pub(super) plugin: &'static str,
+}
+
+const KWALLETS: &[KWallet] = &[
+    KWallet {
+        program: "ksecretd",
+        wallets: ("/ksecretd", "org.kde.kwalletcompat"),
+        plugin: "libqca-qt6-plugins",
+    },
+    KWallet {
+        program: "kwalletd6",
+        wallets: ("/modules/kwalletd6", "org.kde.KWallet"),
+        plugin: "libqca-qt6-plugins",
+    },
+    KWallet {
+        program: "kwalletd5",
+        wallets: ("/modules/kwalletd5", "org.kde.KWallet"),
+        plugin: "libqca-qt5-2-plugins",
+    },
+];
+
 /// One provider and one collection on one connection. Everything said to it goes to its unique name, which the bus
 /// gives to no other connection: whoever takes the well-known name over receives nothing.
 #[derive(Debug)]
@@ -135,14 +164,11 @@ impl Pinned {
         last_element(self.collection())
     }
 
-    /// The object through which KWallet's daemon speaks of its wallets, where this is that daemon.
-    pub(super) fn kwallet_object(&self) -> Option<&'static str> {
+    /// Which of KWallet's daemons this is, if it is one.
+    pub(super) fn kwallet(&self) -> Option<&'static KWallet> {
         let Program::Known { backend: BackendId::KWallet, path, .. } = &self.program else { return None };
-        match path.file_name()?.to_str()? {
-            "kwalletd5" => Some("/modules/kwalletd5"),
-            "kwalletd6" => Some("/modules/kwalletd6"),
-            _ => None,
-        }
+        let name = path.file_name()?.to_str()?;
+        KWALLETS.iter().find(|daemon| daemon.program == name)
     }
 
     /// Checks before an act that nothing changed since the guard: the owner of the name, its program, and its file.

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use zbus::{OwnedObjectPath, OwnedVariant, Variant};
 
 use super::bus::BusError;
-use super::guard::Pinned;
+use super::guard::{KWallet, Pinned};
 use super::session::{ALGORITHM, KeyAgreement, Session};
 use crate::deadline::Deadline;
 use crate::error::{AmbiguousEntry, KeyringLocked, KeyringTimeout, ProviderFault, ProviderGone};
@@ -18,7 +18,6 @@ const COLLECTION: &str = "org.freedesktop.Secret.Collection";
 const ITEM: &str = "org.freedesktop.Secret.Item";
 const PROMPT: &str = "org.freedesktop.Secret.Prompt";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
-const KWALLET: &str = "org.kde.KWallet";
 const SERVICE_PATH: &str = "/org/freedesktop/secrets";
 
 /// A value as it travels: session, parameters, encrypted value, content type.
@@ -230,16 +229,25 @@ impl Pinned {
         self.carry_out(prompt, "waiting for KeePassXC to carry out the change", done, deadline)
     }
 
-    /// KWallet is the other exception: it calls a wallet that was opened at login locked until somebody unlocked it
-    /// through the Secret Service, which then asks for no password. So the daemon is asked first whether the wallet is
-    /// open; one that is not stays locked.
+    /// KWallet is the other exception: before `ksecretd` it calls a wallet that was opened at login locked until somebody
+    /// unlocked it through the Secret Service, which then asks for no password. So the daemon is asked first whether the
+    /// wallet is open; one that is not stays locked.
     fn is_open_in_kwallet(&self, deadline: Deadline) -> Result<bool, KeystoreError> {
         let step = "waiting for KWallet to unlock its open wallet";
-        let Some(object) = self.kwallet_object() else { return Ok(false) };
-        let asked = self.call(object, (KWALLET, "isOpen"), &(self.collection_name(),), deadline);
-        let (open,): (bool,) = asked.map_err(|error| self.failure(step, error))?;
-        if !open {
-            return Ok(false);
+        let Some(daemon) = self.kwallet() else { return Ok(false) };
+        let (object, interface) = daemon.wallets;
+        let asked: Result<(bool,), _> =
+            self.call(object, (interface, "isOpen"), &(self.collection_name(),), deadline);
+        match asked {
+            Ok((true,)) => {}
+            Ok((false,)) => return Ok(false),
+            // Its settings may turn this interface off (`[Wallet] apiEnabled=false`): then it stays locked.
+            Err(BusError::Refused(name))
+                if is_vanished(&name) || name == "org.freedesktop.DBus.Error.UnknownInterface" =>
+            {
+                return Ok(false);
+            }
+            Err(error) => return Err(self.failure(step, error)),
         }
         let collections = vec![object_path(self.collection(), step)?];
         let unlocked = self.call(SERVICE_PATH, (SERVICE, "Unlock"), &(collections,), deadline);
@@ -287,16 +295,13 @@ impl Pinned {
                 let (theirs, path): (OwnedVariant, OwnedObjectPath) =
                     opened.map_err(|error| match error {
                         // What KWallet says when it can encrypt nothing: it would still speak `plain`.
-                        BusError::Refused(name)
-                            if name.ends_with(".InvalidArgs") && self.backend() == BackendId::KWallet =>
-                        {
-                            fault(
-                                step,
-                                &format!(
-                                    "{name}; install QCA's OpenSSL plugin (Debian: libqca-qt5-2-plugins)"
-                                ),
-                            )
-                        }
+                        BusError::Refused(name) if name.ends_with(".InvalidArgs") => match self.kwallet() {
+                            Some(KWallet { plugin, .. }) => {
+                                let remedy = "install QCA's OpenSSL plugin and log in again";
+                                fault(step, &format!("{name}; {remedy} (Debian: {plugin})"))
+                            }
+                            None => fault(step, &name),
+                        },
                         error => self.failure(step, error),
                     })?;
                 let theirs = Vec::<u8>::try_from(theirs).map_err(|_| fault(step, "a key that is none"))?;
