@@ -78,8 +78,10 @@ fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(entries) => {
             let mut keys: Vec<&String> = entries.keys().collect();
-            keys.sort();
-            Value::Object(keys.into_iter().map(|key| (key.clone(), sorted(&entries[key]))).collect())
+            keys.sort_unstable();
+            let mut in_order = Map::new();
+            in_order.extend(keys.into_iter().map(|key| (key.clone(), sorted(&entries[key]))));
+            Value::Object(in_order)
         }
         Value::Array(values) => Value::Array(values.iter().map(sorted).collect()),
         other => other.clone(),

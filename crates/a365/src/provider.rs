@@ -321,10 +321,8 @@ fn is_unknown_tool(error: &A365Error) -> bool {
 async fn blocking<T: Send + 'static, E: Into<A365Error> + Send + 'static>(
     run: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, A365Error> {
-    match tokio::task::spawn_blocking(run).await {
+    match entrabot_identity::spawn_blocking(run).await {
         Ok(result) => result.map_err(Into::into),
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // The runtime is going down, and this future with it.
-        Err(_) => std::future::pending().await,
+        Err(lost) => lost.pass_on().await,
     }
 }

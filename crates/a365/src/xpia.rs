@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use icu_normalizer::DecomposingNormalizerBorrowed;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 static COMPATIBILITY: LazyLock<DecomposingNormalizerBorrowed<'static>> =
     LazyLock::new(DecomposingNormalizerBorrowed::new_nfkd);
@@ -39,17 +39,20 @@ impl Wrapping {
             Value::Array(values) => {
                 Value::Array(values.into_iter().map(|value| self.wrap_all(source, value)).collect())
             }
-            Value::Object(entries) => Value::Object(
-                entries
-                    .into_iter()
-                    .map(|(key, value)| {
-                        let key = if is_plain_word(&key) { key } else { envelope(source, &key) };
-                        (key, self.wrap_all(source, value))
-                    })
-                    .collect(),
-            ),
+            Value::Object(entries) => {
+                let mut wrapped = Map::new();
+                for (key, value) in entries {
+                    wrapped.insert(self.wrap_key(source, key), self.wrap_all(source, value));
+                }
+                Value::Object(wrapped)
+            }
             other => other,
         }
+    }
+
+    /// An object's key, in an envelope unless it is a plain word.
+    pub(crate) fn wrap_key(self, source: &str, key: String) -> String {
+        if !self.on || is_plain_word(&key) { key } else { envelope(source, &key) }
     }
 }
 

@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use entrabot_identity::{Action, ActionGate, Admitted, Attribute, Attribution, GateError, OutcomeSync};
+use serde_json::Map;
 
 use crate::background::Background;
 use crate::checkpoint::{Sealed, Sealer};
@@ -282,8 +283,9 @@ impl AuditLog {
 
     /// A record of the log's own.
     fn note(&self, action: &str, metadata: &[(&str, &str)]) -> Result<EventId, AuditError> {
-        let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
-        self.put(&Body::system(action, "audit.log", &metadata), "success", None)
+        let mut noted = Map::new();
+        noted.extend(metadata.iter().map(|&(key, value)| (key.to_owned(), value.into())));
+        self.put(&Body::system(action, "audit.log", &noted), "success", None)
     }
 
     pub(crate) fn put(

@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod attribution;
+#[cfg(feature = "tokens")]
+mod blocking;
 mod config;
 #[cfg(feature = "federated")]
 mod federated;
@@ -21,6 +23,8 @@ mod provisioning;
 mod tokens;
 
 pub use attribution::{Attribute, Attribution, AttributionChain, AttributionType, Unattributed, Via};
+#[cfg(feature = "tokens")]
+pub use blocking::{Lost, spawn_blocking};
 pub use config::{
     AuditSigning, BaseUrl, BlueprintCredential, Cloud, Config, ConfigError, ConfirmWrites, LogLevel, Mode,
     Origin, Otlp, OtlpEndpoint, OtlpProtocol, OtlpSignal, OtlpTarget, OutcomeSync, ShownSetting, VaultKey,

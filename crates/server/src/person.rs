@@ -145,7 +145,7 @@ impl Person {
         let (session, audit, error_type) =
             (Arc::clone(&self.session), Arc::clone(&self.audit), failure.error_type());
         let person = human.object_id().clone();
-        let entered = tokio::task::spawn_blocking(move || {
+        let entered = entrabot_identity::spawn_blocking(move || {
             session.enter_with(step, || {
                 audit.open(false)?.log_event(LogEntry::delegated_fallback(&human, error_type)).map(drop)
             })

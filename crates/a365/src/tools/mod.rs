@@ -29,7 +29,7 @@ impl WorkIqProvider {
         &self,
         request: ReadWordDocument,
     ) -> Result<Answered<WordDocument>, A365Error> {
-        let arguments = arguments([("url", &request.url)]);
+        let arguments = arguments(&[("url", &request.url)]);
         self.typed(KnownTool::GetDocumentContent, arguments, |reply| {
             read_back::word_document(reply, &request.url)
         })
@@ -45,7 +45,7 @@ impl WorkIqProvider {
         request: CreateWordDocument,
     ) -> Result<Answered<CreatedDocument>, A365Error> {
         let arguments =
-            arguments([("fileName", &request.file_name), ("contentInHtml", &request.content_html)]);
+            arguments(&[("fileName", &request.file_name), ("contentInHtml", &request.content_html)]);
         let read = |reply: &Reply| read_back::created_document(reply, &request.file_name);
         self.typed(KnownTool::CreateDocument, arguments, read).await
     }
@@ -58,7 +58,7 @@ impl WorkIqProvider {
         &self,
         request: AddWordComment,
     ) -> Result<Answered<AddedComment>, A365Error> {
-        let arguments = arguments([
+        let arguments = arguments(&[
             ("driveId", &request.drive_id),
             ("documentId", &request.document_id),
             ("newComment", &request.content),
@@ -74,7 +74,7 @@ impl WorkIqProvider {
         &self,
         request: ReplyToWordComment,
     ) -> Result<Answered<AddedReply>, A365Error> {
-        let arguments = arguments([
+        let arguments = arguments(&[
             ("commentId", &request.comment_id),
             ("driveId", &request.drive_id),
             ("documentId", &request.document_id),
@@ -91,7 +91,7 @@ impl WorkIqProvider {
         &self,
         request: GetFileMetadataByUrl,
     ) -> Result<Answered<FileMetadata>, A365Error> {
-        let arguments = arguments([("fileOrFolderUrl", &request.url)]);
+        let arguments = arguments(&[("fileOrFolderUrl", &request.url)]);
         self.typed(KnownTool::FileMetadataByUrl, arguments, |reply| {
             read_back::file_metadata(reply, &request.url)
         })
@@ -104,7 +104,7 @@ impl WorkIqProvider {
     /// See [`A365Error`].
     pub async fn read_a365_text_file(&self, request: ReadTextFile) -> Result<Answered<TextFile>, A365Error> {
         let arguments =
-            arguments([("documentLibraryId", &request.document_library_id), ("fileId", &request.file_id)]);
+            arguments(&[("documentLibraryId", &request.document_library_id), ("fileId", &request.file_id)]);
         self.typed(KnownTool::ReadSmallTextFile, arguments, |reply| {
             read_back::text_file(reply, &request.file_id)
         })
@@ -120,7 +120,7 @@ impl WorkIqProvider {
         request: ReadBinaryFile,
     ) -> Result<Answered<BinaryFile>, A365Error> {
         let arguments =
-            arguments([("documentLibraryId", &request.document_library_id), ("fileId", &request.file_id)]);
+            arguments(&[("documentLibraryId", &request.document_library_id), ("fileId", &request.file_id)]);
         self.typed(KnownTool::ReadSmallBinaryFile, arguments, read_back::binary_file).await
     }
 

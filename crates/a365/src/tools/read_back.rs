@@ -173,29 +173,22 @@ fn comment_object(wrapping: Wrapping, source: &str, comment: &Value) -> Map<Stri
 /// A comment as Work IQ gives it: its texts in envelopes, its ids as they are, because replies need them.
 fn comment_of(wrapping: Wrapping, source: &str, comment: &Value) -> Value {
     match comment {
-        Value::Object(entries) => Value::Object(
-            entries
-                .iter()
-                .map(|(key, value)| {
-                    let id = ["id", "commentId", "replyId", "parentId"].contains(&key.as_str())
-                        && value.as_str().is_some_and(|id| opaque(id).is_some());
-                    let value = match value {
-                        id_text if id => id_text.clone(),
-                        Value::Array(replies) => Value::Array(
-                            replies.iter().map(|reply| comment_of(wrapping, source, reply)).collect(),
-                        ),
-                        other => wrapping.wrap_all(source, other.clone()),
-                    };
-                    // Keys go through the same cleaning as everywhere.
-                    let Value::Object(one) = wrapping
-                        .wrap_all(source, Value::Object(Map::from_iter([(key.clone(), Value::Null)])))
-                    else {
-                        unreachable!("an object stays one")
-                    };
-                    (one.into_iter().next().map_or_else(String::new, |(key, _)| key), value)
-                })
-                .collect(),
-        ),
+        Value::Object(entries) => {
+            let mut wrapped = Map::new();
+            for (key, value) in entries {
+                let id = ["id", "commentId", "replyId", "parentId"].contains(&key.as_str())
+                    && value.as_str().is_some_and(|id| opaque(id).is_some());
+                let value = match value {
+                    id_text if id => id_text.clone(),
+                    Value::Array(replies) => Value::Array(
+                        replies.iter().map(|reply| comment_of(wrapping, source, reply)).collect(),
+                    ),
+                    other => wrapping.wrap_all(source, other.clone()),
+                };
+                wrapped.insert(wrapping.wrap_key(source, key.clone()), value);
+            }
+            Value::Object(wrapped)
+        }
         other => wrapping.wrap_all(source, other.clone()),
     }
 }

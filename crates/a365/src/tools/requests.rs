@@ -169,8 +169,10 @@ redacted_debug!(
 );
 
 /// The arguments as the wire takes them.
-pub(super) fn arguments<const N: usize>(pairs: [(&str, &str); N]) -> Map<String, Value> {
-    pairs.into_iter().map(|(key, value)| (key.to_owned(), Value::from(value))).collect()
+pub(super) fn arguments(pairs: &[(&str, &str)]) -> Map<String, Value> {
+    let mut arguments = Map::new();
+    arguments.extend(pairs.iter().map(|&(key, value)| (key.to_owned(), Value::from(value))));
+    arguments
 }
 
 fn https_url(argument: &'static str, text: &str) -> Result<String, InvalidArgument> {

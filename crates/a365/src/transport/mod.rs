@@ -86,11 +86,9 @@ impl Transport {
     ) -> Settled<Reply, CallError> {
         let result = self.deliver(permit.call(), tokens).await;
         // Closing the span blocks for one write.
-        match tokio::task::spawn_blocking(move || permit.finish(result)).await {
+        match entrabot_identity::spawn_blocking(move || permit.finish(result)).await {
             Ok(settled) => settled,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            // The runtime is going down, and this future with it.
-            Err(_) => std::future::pending().await,
+            Err(lost) => lost.pass_on().await,
         }
     }
 

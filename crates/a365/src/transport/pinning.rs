@@ -117,7 +117,7 @@ impl Transport {
         run: impl FnOnce(&PinStore) -> Result<T, PinError> + Send + 'static,
     ) -> Result<T, PinError> {
         let store = Arc::clone(&self.pins);
-        match tokio::task::spawn_blocking(move || run(&store)).await {
+        match entrabot_identity::spawn_blocking(move || run(&store)).await {
             Ok(result) => result,
             Err(error) => Err(PinError::Io(std::io::Error::other(error))),
         }

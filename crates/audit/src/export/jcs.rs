@@ -14,7 +14,7 @@ fn push(out: &mut Vec<u8>, value: &Value) {
         Value::Object(members) => {
             let mut sorted: Vec<_> = members.iter().collect();
             // By UTF-16 code units (section 3.2.3), which differs from the order of the bytes beyond the BMP.
-            sorted.sort_by(|(one, _), (other, _)| one.encode_utf16().cmp(other.encode_utf16()));
+            sorted.sort_unstable_by(|(one, _), (other, _)| one.encode_utf16().cmp(other.encode_utf16()));
             out.push(b'{');
             for (index, (name, value)) in sorted.into_iter().enumerate() {
                 if index > 0 {

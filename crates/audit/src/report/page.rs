@@ -251,7 +251,7 @@ fn legend() -> Markup {
 
 fn tools(tally: &Tally) -> Markup {
     let mut rows: Vec<_> = tally.tools.rows.iter().collect();
-    rows.sort_by(|(one, a), (other, b)| b.calls().cmp(&a.calls()).then(one.cmp(other)));
+    rows.sort_unstable_by(|(one, a), (other, b)| b.calls().cmp(&a.calls()).then(one.cmp(other)));
     let most = rows.first().map_or(1, |(_, counts)| counts.calls()).max(1);
     html! {
         section {
@@ -313,7 +313,7 @@ fn share(counts: &ToolTally, most: u64) -> Markup {
 
 fn failures(tally: &Tally) -> Markup {
     let mut rows: Vec<_> = tally.reasons.rows.iter().collect();
-    rows.sort_by(|(one, a), (other, b)| b.count.cmp(&a.count).then(one.cmp(other)));
+    rows.sort_unstable_by(|(one, a), (other, b)| b.count.cmp(&a.count).then(one.cmp(other)));
     let nameless = rows.iter().any(|((_, reason), _)| reason.is_none());
     html! {
         section {

@@ -195,7 +195,7 @@ impl Tally {
     /// What is still pending has no outcome.
     pub(crate) fn finish(&mut self) {
         let mut open: Vec<_> = std::mem::take(&mut self.pending).into_values().collect();
-        open.sort_by(|(_, one), (_, other)| {
+        open.sort_unstable_by(|(_, one), (_, other)| {
             (&one.timestamp, &one.call_id).cmp(&(&other.timestamp, &other.call_id))
         });
         for (actor, call) in open {

@@ -260,7 +260,7 @@ impl Delegated {
         let loopback = Loopback::bind(self.port).await?;
         let authorization = self.flows.authorize(&self.asked(), loopback.port());
         let (opening, link) = (Arc::clone(prompt), format!("http://localhost:{}/", loopback.port()));
-        if !tokio::task::spawn_blocking(move || opening.open_browser(&link)).await.unwrap_or(false) {
+        if !crate::spawn_blocking(move || opening.open_browser(&link)).await.unwrap_or(false) {
             return Err(DelegatedError::NoBrowser);
         }
         let (callback, serving) =
@@ -347,7 +347,7 @@ impl Delegated {
         work: impl FnOnce(&KeystorePolicy) -> Result<T, KeystoreError> + Send + 'static,
     ) -> Result<T, DelegatedError> {
         let policy = self.keystore.clone();
-        match tokio::task::spawn_blocking(move || work(&policy)).await {
+        match crate::spawn_blocking(move || work(&policy)).await {
             Ok(result) => Ok(result?),
             Err(_) => Err(DelegatedError::InteractionRequired { reason: "the keystore's answer was lost" }),
         }

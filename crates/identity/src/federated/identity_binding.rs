@@ -74,7 +74,7 @@ impl IdentityBinding {
             Roots::Pem(pem) => pem.clone().into_bytes(),
             Roots::File(path) => {
                 let (reading, named) = (path.clone(), path.clone());
-                let read = tokio::task::spawn_blocking(move || read(&reading)).await;
+                let read = crate::spawn_blocking(move || read(&reading)).await;
                 read.unwrap_or(Err("reading it was cut short"))
                     .map_err(|reason| FederatedError::TokenFile { path: named, reason: reason.into() })?
             }

@@ -58,7 +58,7 @@ impl TokenFile {
 
     async fn read_once(&self) -> Result<Assertion, Failed> {
         let path = self.path.clone();
-        match tokio::task::spawn_blocking(move || read(&path, SystemTime::now())).await {
+        match crate::spawn_blocking(move || read(&path, SystemTime::now())).await {
             Ok(result) => result,
             Err(_) => Err(Failed::Because("reading it was cut short".into())),
         }

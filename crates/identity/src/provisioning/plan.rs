@@ -281,13 +281,12 @@ impl Provisioner {
         journal: &Journal,
     ) -> Result<Option<Certificate>, ProvisioningError> {
         let held = blueprint.into_iter().flat_map(|blueprint| &blueprint.credentials);
-        let mut ours: Vec<&Certificate> = held
+        let newest = held
             .filter_map(|credential| credential.certificate.as_ref())
             .filter(|certificate| certificate.belongs_to(key))
-            .collect();
-        ours.sort_by_key(|certificate| certificate.not_after());
-        match ours.last() {
-            Some(certificate) if !certificate.has_expired() => Ok(Some((*certificate).clone())),
+            .max_by_key(|certificate| certificate.not_after());
+        match newest {
+            Some(certificate) if !certificate.has_expired() => Ok(Some(certificate.clone())),
             Some(_) => Ok(None),
             None if journal.key.as_deref() == Some(key.fingerprint().as_str()) => Ok(None),
             None => Err(ProvisioningError::refused(

@@ -150,5 +150,5 @@ impl<'a> Run<'a> {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ProvisioningError> + Send + 'static,
 ) -> Result<T, ProvisioningError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(ProvisioningError::Aborted))
+    crate::spawn_blocking(work).await.unwrap_or(Err(ProvisioningError::Aborted))
 }

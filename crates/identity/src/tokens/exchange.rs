@@ -280,7 +280,7 @@ impl TokenExchange {
         let (signer, algorithm) = (Arc::clone(signer), self.shared.algorithm);
         let (issuer, audience) = (self.app.blueprint.clone(), audience.to_owned());
         // The keyring may take its time, and a signature is half a millisecond of work.
-        let signed = tokio::task::spawn_blocking(move || {
+        let signed = crate::spawn_blocking(move || {
             let signer = signer.signer()?;
             let now = std::time::SystemTime::now();
             Ok(Assertion::sign(&*signer, algorithm, &audience, issuer.as_str(), now)?)

@@ -52,11 +52,10 @@ pub(super) fn hop_as_json(report: &HopReport) -> Value {
     match &report.outcome {
         Ok(success) => {
             hop.insert("expires_in".into(), success.lifetime.map(|life| life.as_secs()).into());
-            let claims: Map<_, _> = success
-                .claims
-                .iter()
-                .map(|claim| (claim.name.to_string(), claim.value.clone().into()))
-                .collect();
+            let mut claims = Map::new();
+            claims.extend(
+                success.claims.iter().map(|claim| (claim.name.to_string(), claim.value.clone().into())),
+            );
             hop.insert("claims".into(), claims.into());
             hop.insert("oddities".into(), success.oddities.clone().into());
         }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, Response, StatusCode};
@@ -50,13 +50,16 @@ impl<H: ServerHandler, S: Sessions> Gate<H, S> {
         let Ok(_place) = self.places.acquire().await else {
             return refusal(StatusCode::SERVICE_UNAVAILABLE, "the server is ending");
         };
-        if request.method() != Method::POST {
-            return self.service.handle(request).await;
-        }
-        match whole(request).await {
-            Ok(request) => self.service.handle(request).await,
-            Err(answer) => answer,
-        }
+        // One type of body for all, or all that answers is in the binary twice.
+        let request = if request.method() == Method::POST {
+            match whole(request).await {
+                Ok(request) => request.map(Either::Left),
+                Err(answer) => return answer,
+            }
+        } else {
+            request.map(Either::Right)
+        };
+        self.service.handle(request).await
     }
 }
 

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 pub(super) async fn open(parts: &Parts) -> Result<WorkIqProvider, Failure> {
     parts.sign_in().ready().await?;
     let opening = parts.clone();
-    match tokio::task::spawn_blocking(move || opening.provider()).await {
+    match entrabot_identity::spawn_blocking(move || opening.provider()).await {
         Ok(door) => door,
         Err(_) => Err(Failure::internal("opening the audit log")),
     }

@@ -223,7 +223,7 @@ async fn perform(parts: &Parts, call: Cleared, audience: Audience, links: Links)
                 entry
             };
             let parts = parts.clone();
-            let logged = tokio::task::spawn_blocking(move || parts.audit()?.log_event(entry)).await;
+            let logged = entrabot_identity::spawn_blocking(move || parts.audit()?.log_event(entry)).await;
             match logged {
                 Ok(Ok(id)) => {
                     let event_id = id.to_string();

@@ -11,26 +11,24 @@ use super::tools::Argument;
 
 /// The closed schema of a tool's arguments.
 pub(super) fn input_schema(arguments: &[Argument]) -> Arc<JsonObject> {
-    let properties: Map<_, _> = arguments
-        .iter()
-        .map(|argument| {
-            let mut schema = Map::new();
-            schema.insert("type".into(), "string".into());
-            schema.insert("description".into(), argument.description.into());
-            if argument.filled {
-                schema.insert("minLength".into(), 1.into());
-            }
-            schema.insert("maxLength".into(), argument.longest.into());
-            if argument.is_url {
-                schema.insert("format".into(), "uri".into());
-                schema.insert("pattern".into(), "^https://".into());
-            }
-            if let Some(default) = argument.default {
-                schema.insert("default".into(), default.into());
-            }
-            (argument.name.to_owned(), Value::Object(schema))
-        })
-        .collect();
+    let mut properties = Map::new();
+    for argument in arguments {
+        let mut schema = Map::new();
+        schema.insert("type".into(), "string".into());
+        schema.insert("description".into(), argument.description.into());
+        if argument.filled {
+            schema.insert("minLength".into(), 1.into());
+        }
+        schema.insert("maxLength".into(), argument.longest.into());
+        if argument.is_url {
+            schema.insert("format".into(), "uri".into());
+            schema.insert("pattern".into(), "^https://".into());
+        }
+        if let Some(default) = argument.default {
+            schema.insert("default".into(), default.into());
+        }
+        properties.insert(argument.name.into(), schema.into());
+    }
     let required: Vec<_> = arguments.iter().filter(|a| a.default.is_none()).map(|a| a.name).collect();
     let mut schema = Map::new();
     schema.insert("type".into(), "object".into());

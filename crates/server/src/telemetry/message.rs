@@ -63,8 +63,9 @@ impl Message {
     }
 
     pub(super) fn to_json(&self) -> Json {
-        let fields = self.0.iter().map(|((_, name), value)| ((*name).to_owned(), json(value)));
-        Json::Object(fields.collect::<Map<_, _>>())
+        let mut fields = Map::new();
+        fields.extend(self.0.iter().map(|((_, name), value)| ((*name).to_owned(), json(value))));
+        Json::Object(fields)
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn is_installed() -> bool {
 pub(super) async fn key(challenge: Option<&str>, tokens: PathBuf) -> Result<Zeroizing<String>, &'static str> {
     let realm = challenge.and_then(|text| text.strip_prefix("Basic realm=")).ok_or("no_challenge")?;
     let path = PathBuf::from(realm.trim_matches('"'));
-    match tokio::task::spawn_blocking(move || read(&path, &tokens)).await {
+    match crate::spawn_blocking(move || read(&path, &tokens)).await {
         Ok(result) => result,
         Err(_) => Err("key_file_unreadable"),
     }

@@ -104,7 +104,7 @@ impl Provider for Pinned {
 
     fn list(&self, service: &str, deadline: Deadline) -> Result<Vec<EntryName>, KeystoreError> {
         let mut names = self.names(service, |_| true, deadline)?;
-        names.sort();
+        names.sort_unstable();
         names.dedup();
         Ok(names)
     }

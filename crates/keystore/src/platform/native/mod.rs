@@ -205,7 +205,7 @@ impl Provider for Native {
     fn list(&self, service: &str, deadline: Deadline) -> std::result::Result<Vec<EntryName>, KeystoreError> {
         let service = service.to_owned();
         let mut names = self.call("listing the entries", deadline, move |calls| calls.list(&service))?;
-        names.sort();
+        names.sort_unstable();
         names.dedup();
         Ok(names)
     }
