@@ -183,6 +183,37 @@ fn a_collector_that_is_busy_gone_or_breaks_off_gets_every_record_in_the_end() {
 }
 
 #[test]
+fn a_batch_that_is_too_large_is_sent_in_smaller_ones_down_to_one_record() {
+    let collector = Collector::start(Transport::Plain).expect("a collector");
+    let mut home = Home::with_a_log(1, 300).to(&collector);
+    signing_file(&mut home);
+    append(&home);
+    collector.take_at_most(100);
+    assert_eq!(home.follow(0, &[])["records"], home.ids().len());
+    assert_eq!(arrived(&collector), home.ids(), "each once, in order");
+    assert_eq!(collector.logs().last().expect("a record").event_name, "entrabot.audit.checkpoint");
+    let sizes: Vec<usize> = collector.received().iter().map(|one| one.logs().len()).collect();
+    assert_eq!(sizes[0], 64, "512 in half and in half: {sizes:?}");
+    assert!(sizes.iter().any(|size| *size > 64), "larger again as they are taken: {sizes:?}");
+    // One at a time, where it must be; the checkpoint is one as well.
+    collector.take_at_most(1);
+    let before = collector.received().len();
+    append(&home);
+    assert_eq!(home.follow(0, &[])["records"], 1);
+    assert_eq!(collector.received().len(), before + 2);
+    // What cannot be made smaller ends the run, and is not passed over.
+    collector.take_at_most(0);
+    append(&home);
+    let answer = home.follow(2, &[]);
+    assert_eq!(answer["error_type"], "OtlpExportError");
+    assert!(answer["error"].as_str().is_some_and(|error| error.ends_with("answered 413")), "{answer}");
+    assert!(answer["hint"].as_str().is_some_and(|hint| hint.contains("max_request_body_size")), "{answer}");
+    collector.take_at_most(1);
+    assert_eq!(home.follow(0, &[])["records"], 1);
+    assert_eq!(arrived(&collector), home.ids());
+}
+
+#[test]
 fn what_a_collector_will_never_take_is_told_and_not_sent_again() {
     let collector = Collector::start(Transport::Plain).expect("a collector");
     let home = Home::with_a_log(1, 20).to(&collector);

@@ -82,6 +82,8 @@ struct Seen {
     received: Vec<Received>,
     refused: usize,
     next: VecDeque<Behaviour>,
+    /// Log records in one request, if there is a limit.
+    most: Option<usize>,
 }
 
 impl State {
@@ -137,6 +139,11 @@ impl Collector {
     /// What becomes of the next requests, one each; those after them are taken.
     pub fn behave(&self, next: impl IntoIterator<Item = Behaviour>) {
         self.state.seen().next.extend(next);
+    }
+
+    /// From now on a request with more log records is too large (413).
+    pub fn take_at_most(&self, records: usize) {
+        self.state.seen().most = Some(records);
     }
 
     /// Every request that was taken, in order.
@@ -261,6 +268,10 @@ fn answer(request: &Request, state: &State) -> Answer {
         (None, Err(reason)) => {
             seen.refused += 1;
             Answer::whole(400, "text/plain", reason.into_bytes())
+        }
+        (None, Ok(received)) if seen.most.is_some_and(|most| received.logs().len() > most) => {
+            seen.refused += 1;
+            Answer::empty(413)
         }
         (None, Ok(received)) => {
             let answer = match &behaviour {

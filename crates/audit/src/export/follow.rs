@@ -25,6 +25,8 @@ pub struct ExportFollower {
     resource: Vec<(String, String)>,
     cursor: Cursor,
     position: Option<Position>,
+    /// Records in one request.
+    most: usize,
 }
 
 /// Where to begin, whatever was handed out before.
@@ -48,6 +50,8 @@ pub struct ExportBatch {
     /// How many lines were left out because they are no events.
     pub skipped: usize,
     behind: Position,
+    /// The records in the body, a checkpoint's too.
+    size: usize,
 }
 
 impl ExportFollower {
@@ -66,7 +70,14 @@ impl ExportFollower {
         let data = DataDir::at(data_dir, false).open()?;
         let cursor = Cursor::open(data, folder.path(), taker)?;
         let position = cursor.read()?;
-        Ok(Self { dir: dir.to_owned(), encoding, resource: resource.to_owned(), cursor, position })
+        Ok(Self {
+            dir: dir.to_owned(),
+            encoding,
+            resource: resource.to_owned(),
+            cursor,
+            position,
+            most: BATCH,
+        })
     }
 
     /// Begins elsewhere.
@@ -98,17 +109,17 @@ impl ExportFollower {
     pub fn next_batch(&mut self) -> Result<Option<ExportBatch>, AuditError> {
         let (snapshot, _none) = Snapshot::take(open_folder(&self.dir)?)?;
         self.check(&snapshot)?;
-        let mut logs = OtlpLogs::about(self.resource.clone());
+        let logs = OtlpLogs::about(self.resource.clone());
+        let mut filling = Filling { logs, most: self.most, bytes: 0, skipped: 0 };
         let sealed = self.position.map_or(0, |position| position.sealed);
-        let (mut behind, mut skipped, mut bytes) = (None, 0, 0);
+        let mut behind = None;
         for file in &snapshot.files {
             let from = match &self.position {
                 Some(at) if file.day < at.day => continue,
                 Some(at) if file.day == at.day => at.offset,
                 _ => 0,
             };
-            let end = collect(file, from, &mut logs, &mut bytes, &mut skipped)
-                .map_err(|e| read_failed(&snapshot, file, &e))?;
+            let end = filling.take(file, from).map_err(|e| read_failed(&snapshot, file, &e))?;
             if end > from {
                 // A power cut must not take back what a collector has.
                 file.file
@@ -116,18 +127,22 @@ impl ExportFollower {
                     .map_err(|e| AuditError::storage("sync", snapshot.folder.file_path(&file.name), &e))?;
                 behind = Some(self.position_at(&snapshot, file, end, sealed)?);
             }
-            if is_full(&logs, bytes) {
+            if filling.is_full() {
                 break;
             }
         }
+        let Filling { mut logs, skipped, most, .. } = filling;
         let records = logs.len();
         let Some(mut behind) = behind.or(self.position) else { return Ok(None) };
-        if let Some((note, size)) = newest_checkpoint(&self.dir)?.filter(|(_, size)| *size > sealed) {
+        if records < most
+            && let Some((note, size)) = newest_checkpoint(&self.dir)?.filter(|(_, size)| *size > sealed)
+        {
             logs.push(LogRecord::of_checkpoint(&note, size, SystemClock.now()));
             behind.sealed = size;
         }
+        let size = logs.len();
         if let Some(body) = logs.take(self.encoding) {
-            return Ok(Some(ExportBatch { body, records, skipped, behind }));
+            return Ok(Some(ExportBatch { body, records, skipped, behind, size }));
         }
         if self.position != Some(behind) {
             // Only lines that are left out: nobody has to take them.
@@ -144,7 +159,18 @@ impl ExportFollower {
     pub fn taken(&mut self, batch: &ExportBatch) -> Result<(), AuditError> {
         self.cursor.put(&batch.behind)?;
         self.position = Some(batch.behind);
+        // One that was large does not keep all that follow small.
+        self.most = (self.most + 1).min(BATCH);
         Ok(())
+    }
+
+    /// The batch is too large for whoever takes it: the next has half as many records. False when it is one alone.
+    pub fn halve(&mut self, refused: &ExportBatch) -> bool {
+        let half = refused.size / 2;
+        if half > 0 {
+            self.most = half;
+        }
+        half > 0
     }
 
     /// The lines that were handed out are still there, or were pruned after it.
@@ -182,36 +208,40 @@ impl ExportFollower {
     }
 }
 
-fn is_full(logs: &OtlpLogs, bytes: usize) -> bool {
-    logs.len() >= BATCH || bytes >= BATCH_BYTES
+/// A batch under way.
+struct Filling {
+    logs: OtlpLogs,
+    most: usize,
+    bytes: usize,
+    skipped: usize,
 }
 
-/// Takes lines into the batch until it is full; says where the last of them ends.
-fn collect(
-    file: &DayFile,
-    from: u64,
-    logs: &mut OtlpLogs,
-    bytes: &mut usize,
-    skipped: &mut usize,
-) -> io::Result<u64> {
-    let mut end = from;
-    let walked = walk::<Full>(&*file.file, from, file.size, |_offset, piece| {
-        for line in lines_of(&piece) {
-            if is_full(logs, *bytes) {
-                return Err(Full(None));
+impl Filling {
+    fn is_full(&self) -> bool {
+        self.logs.len() >= self.most || self.bytes >= BATCH_BYTES
+    }
+
+    /// Takes a file's lines until it is full; says where the last of them ends.
+    fn take(&mut self, file: &DayFile, from: u64) -> io::Result<u64> {
+        let mut end = from;
+        let walked = walk::<Full>(&*file.file, from, file.size, |_offset, piece| {
+            for line in lines_of(&piece) {
+                if self.is_full() {
+                    return Err(Full(None));
+                }
+                match StoredEvent::from_line(line) {
+                    Ok(event) => self.logs.push(LogRecord::of(&event, &Details::of(&event))),
+                    Err(_) => self.skipped += 1,
+                }
+                self.bytes += line.len();
+                end += line.len() as u64 + 1;
             }
-            match StoredEvent::from_line(line) {
-                Ok(event) => logs.push(LogRecord::of(&event, &Details::of(&event))),
-                Err(_) => *skipped += 1,
-            }
-            *bytes += line.len();
-            end += line.len() as u64 + 1;
+            Ok(piece)
+        });
+        match walked {
+            Err(Full(Some(error))) => Err(error),
+            Ok(_) | Err(Full(None)) => Ok(end),
         }
-        Ok(piece)
-    });
-    match walked {
-        Err(Full(Some(error))) => Err(error),
-        Ok(_) | Err(Full(None)) => Ok(end),
     }
 }
 

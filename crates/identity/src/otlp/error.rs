@@ -56,6 +56,12 @@ impl OtlpError {
         }
     }
 
+    /// Whether a smaller request may be taken.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        self.status() == Some(413)
+    }
+
     /// The HTTP status, when there was an answer.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
@@ -80,6 +86,10 @@ impl Diagnose for OtlpError {
             }
             Why::Refused { status: 300..=399, .. } => {
                 "set OTEL_EXPORTER_OTLP_ENDPOINT to where it redirects to: redirects are not followed".into()
+            }
+            Why::Refused { status: 413, .. } => {
+                "let the collector and what stands before it take larger requests (its max_request_body_size)"
+                    .into()
             }
             Why::Refused { status: 400 | 415, .. } => {
                 "set OTEL_EXPORTER_OTLP_PROTOCOL to what the collector speaks: http/protobuf or http/json"

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use entrabot_audit::{ExportBatch, ExportFollower, ExportFrom, OtlpEncoding};
 use entrabot_identity::{
-    Config, Diagnose as _, Egress, OtlpEndpoint, OtlpProtocol, OtlpSender, OtlpSignal, OtlpTarget,
+    Config, Diagnose as _, Egress, OtlpEndpoint, OtlpError, OtlpProtocol, OtlpSender, OtlpSignal, OtlpTarget,
 };
 use entrabot_keystore::EntryName;
 use serde_json::json;
@@ -91,12 +91,17 @@ pub(super) fn run(args: &FollowArgs, dir: &Path, config: &Config, json: bool) ->
     let mut sent = Sent::default();
     loop {
         match follower.next_batch()? {
-            Some(batch) => {
-                sent.rejected += send(&runtime, &sender, &batch, args.once)?;
-                follower.taken(&batch)?;
-                sent.records += batch.records as u64;
-                sent.skipped += batch.skipped as u64;
-            }
+            Some(batch) => match send(&runtime, &sender, &batch, args.once) {
+                Ok(rejected) => {
+                    follower.taken(&batch)?;
+                    sent.rejected += rejected;
+                    sent.records += batch.records as u64;
+                    sent.skipped += batch.skipped as u64;
+                }
+                // The same records again, in smaller batches.
+                Err(error) if error.is_too_large() && follower.halve(&batch) => {}
+                Err(error) => return Err(Failure::of(&error)),
+            },
             None if args.once => return tell(&sent, json),
             None => std::thread::sleep(POLL),
         }
@@ -114,7 +119,7 @@ fn tell(sent: &Sent, json: bool) -> Result<u8, Failure> {
 }
 
 /// Sends a batch until it is taken. Gives how many of its records the collector will never take.
-fn send(runtime: &Runtime, sender: &OtlpSender, batch: &ExportBatch, once: bool) -> Result<u64, Failure> {
+fn send(runtime: &Runtime, sender: &OtlpSender, batch: &ExportBatch, once: bool) -> Result<u64, OtlpError> {
     let mut wait = FIRST_WAIT;
     let mut failed = 0;
     loop {
@@ -134,7 +139,7 @@ fn send(runtime: &Runtime, sender: &OtlpSender, batch: &ExportBatch, once: bool)
         // Up to a quarter more, so that many that failed at once do not come back at once.
         let pause = error.retry_after().unwrap_or_default().max(wait + jitter(wait / 4));
         if !error.may_be_sent_again() || (once && (failed == ATTEMPTS || pause > PATIENCE)) {
-            return Err(Failure::of(&error));
+            return Err(error);
         }
         let hint = error.hint().unwrap_or_default();
         terminal::note(&cleaned(&format!("warning: {error}; again in {} s ({hint})", pause.as_secs())));
