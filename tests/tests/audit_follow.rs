@@ -324,6 +324,13 @@ fn its_headers_come_from_a_file_or_the_keyring_and_are_shown_nowhere() {
     fs::write(home.path("headers"), SECRET).expect("a file");
     let answer = home.follow(2, &["--endpoint", &endpoint, "--headers-file", "headers"]);
     assert_eq!(answer["error_type"], "ConfigError");
+    // One that is cut short would be another.
+    fs::write(home.path("headers"), format!("x-api-key={}", SECRET.repeat(1100))).expect("a file");
+    let answer = home.follow(2, &["--endpoint", &endpoint, "--headers-file", "headers"]);
+    assert_eq!(answer["error_type"], "ConfigError");
+    let said = answer["error"].as_str().expect("a text");
+    assert!(said.contains("headers, holds more than 16384 bytes"), "{said}");
+    assert_eq!(collector.received().len(), 2);
 }
 
 fn found_below(directory: &Path, text: &str) -> bool {

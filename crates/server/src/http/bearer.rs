@@ -46,7 +46,7 @@ impl Bearer {
     }
 
     fn from_file(path: &Path) -> Result<Self, Failure> {
-        // One more than may be, and a line's end.
+        // With a line's end.
         let secret = mounted_secret::read("ENTRABOT_HTTP_BEARER_FILE", path, *LENGTHS.end() + 2)?;
         Self::checked(SecretBytes::new(secret.expose().trim_ascii_end().to_vec()))
     }
