@@ -11,6 +11,7 @@ use entrabot_identity::{Attribute, AttributionChain, AttributionType, Config, Se
 
 use crate::data::DataDir;
 use crate::line::{Body, Record, new_id};
+use crate::log::LOCK;
 use crate::sim::{FOREIGN, Fault, LOSSES, Loss, Sim};
 use crate::storage::read_range;
 use crate::time::{Clock, Timestamp};
@@ -106,6 +107,9 @@ impl Machine {
     /// Batches that need several writes: over midnight, and behind a line of a writer without the lock. Whatever is
     /// acknowledged is closed.
     fn batches(&self, sim: &Sim) -> Ran {
+        // The one without the lock was seen here before.
+        let lock = sim.root("/audit").lock(LOCK, false).unwrap();
+        drop(crate::announced::note_others(&*lock));
         let (log, clock) = self.open(sim, START);
         let mut ran = Ran::default();
         let first = log.log_event(LogEntry::cli("a", "r", "success", AttributionType::Agent));

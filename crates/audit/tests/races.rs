@@ -54,11 +54,11 @@ fn add(home: &Home, line: &str) {
 /// Lets a line slip in front of a batch of five whose writer dies before it can say so.
 fn race(home: &Home, slipped: &str) {
     let (before, lock) = (lines(home).len(), home.audit().join(".lock"));
-    assert!(fs::read(&lock).unwrap().is_empty());
+    assert_eq!(fs::read(&lock).unwrap(), b"others\n");
     let batch = doomed_batch(home);
     // It is announced when nothing but the write is left to be done.
     let begin = Instant::now();
-    while fs::read(&lock).unwrap().is_empty() {
+    while fs::read(&lock).unwrap() == b"others\n" {
         assert!(begin.elapsed() < Duration::from_secs(20), "no batch was announced");
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -69,8 +69,11 @@ fn race(home: &Home, slipped: &str) {
     assert_eq!((lines.len(), lines[before].as_str()), (before + 6, slipped), "{lines:#?}");
 }
 
+/// So many lines of ours in a directory where somebody without the lock was seen before.
 fn written(count: usize) -> Home {
     let home = Home::new();
+    fs::create_dir(home.audit()).unwrap();
+    fs::write(home.audit().join(".lock"), "others\n").unwrap();
     let log = home.open();
     (0..count).for_each(|number| assert!(log.log_event(entry(number)).is_ok()));
     home
@@ -82,6 +85,25 @@ fn has_strace() -> bool {
         println!("skipped: strace is not installed");
     }
     has
+}
+
+#[test]
+fn case_29_batches_are_announced_once_a_writer_without_the_lock_was_seen() {
+    let home = Home::new();
+    let batch = || {
+        let entries: Vec<_> = (0..3).map(entry).collect();
+        home.open().log_events(&entries, |_, id| assert!(id.is_ok())).unwrap();
+        fs::read_to_string(home.audit().join(".lock")).unwrap()
+    };
+    assert_eq!(batch(), "", "nobody else was ever here");
+    add(&home, &foreign(1));
+    // Each line goes alone beside it, so that none is to be announced.
+    assert_eq!(batch(), "others\n");
+    // The next day's.
+    let today = home.day_file();
+    fs::rename(&today, today.with_file_name("2024-01-01.jsonl")).unwrap();
+    let announced = batch();
+    assert!(announced.ends_with('\n') && announced.contains(".jsonl 0 3 "), "{announced}");
 }
 
 #[test]

@@ -68,6 +68,8 @@ pub(crate) struct Journal {
     folder: Arc<dyn Folder>,
     /// Of the directory; batches are announced in its file.
     lock: Arc<dyn FolderLock>,
+    /// Whether a writer without the lock was ever seen in the directory.
+    beside_others: bool,
     clock: Arc<dyn Clock>,
     as_root: bool,
     head: Option<Head>,
@@ -119,6 +121,7 @@ impl Journal {
         Self {
             folder,
             lock,
+            beside_others: false,
             clock,
             as_root,
             head: None,

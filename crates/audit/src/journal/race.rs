@@ -8,7 +8,7 @@ use serde_json::{Map, json};
 
 use super::{Failed, Journal, Written};
 use crate::AuditError;
-use crate::announced::Announced;
+use crate::announced::{Announced, note_others};
 use crate::chain::{ChainState, Link, prev_of};
 use crate::commit::Put;
 use crate::line::{Body, MAX_LINE, Record};
@@ -34,9 +34,21 @@ impl Race {
 }
 
 impl Journal {
+    /// Batches are announced from now on, also by those that come later and see no foreign line.
+    pub(super) fn note_others(&mut self) {
+        if !self.beside_others {
+            self.beside_others = true;
+            // What cannot be put there is seen anew by the next foreign line.
+            let _seen_anew = note_others(&*self.lock);
+        }
+    }
+
     /// Says where a batch of several lines begins, for the case that it is raced and this process dies before it can
     /// say that. `false` when it cannot: then lines go alone.
     pub(super) fn announce(&self, lines: usize) -> bool {
+        if !self.beside_others {
+            return true;
+        }
         let head = self.head.as_ref().expect("the caller opened a file");
         let announced =
             Announced { day: head.day, offset: head.end, lines: lines as u64, prev: head.tail.hash };

@@ -8,6 +8,7 @@ use serde_json::{Map, json};
 
 use super::{Failed, Head, Journal, MAX_WRITE, append_all};
 use crate::AuditError;
+use crate::announced::knows_others;
 use crate::chain::sha256;
 use crate::error::LogShrunk;
 use crate::storage::{is_settled, read_range};
@@ -116,6 +117,7 @@ impl Journal {
     /// The first look: opens the newest file and finds the chain's end from the tail alone.
     fn open_cold(&mut self) -> Result<(), AuditError> {
         let days = self.days()?;
+        self.beside_others = knows_others(&*self.lock);
         let Some(newest) = days.last() else {
             self.check_floor(0);
             return Ok(());
@@ -128,6 +130,9 @@ impl Journal {
         let stat = file.stat().map_err(|e| fail("inspect", e))?;
         file.forget_cache(stat.size.saturating_sub(MAX_WRITE as u64));
         let found = tail::find(&*self.folder, &days, stat.size)?;
+        if found.tail.foreign {
+            self.note_others();
+        }
         self.head = Some(Head {
             day: *newest,
             name: name.into(),
@@ -178,11 +183,14 @@ impl Journal {
         let slipped = tail.foreign;
         tail.foreign |= before.1.foreign;
         (head.end, head.tail) = (from + whole as u64, tail);
-        if slipped && let Err(error) = self.look_for_race(before.0) {
-            // All of it is looked at again.
-            let head = self.head.as_mut().expect("still open");
-            (head.end, head.tail) = before;
-            return Err(error);
+        if slipped {
+            self.note_others();
+            if let Err(error) = self.look_for_race(before.0) {
+                // All of it is looked at again.
+                let head = self.head.as_mut().expect("still open");
+                (head.end, head.tail) = before;
+                return Err(error);
+            }
         }
         let torn = &bytes[whole..];
         if torn.is_empty() { Ok(()) } else { self.move_aside(torn) }
