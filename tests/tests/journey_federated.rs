@@ -215,7 +215,9 @@ fn where_the_cluster_has_a_proxy_the_pods_token_goes_there_and_nowhere_else() ->
     fs::copy(&replica.cloud.info().ca_bundle, &ca)?;
     let asked = proxy.seen().len();
     let refused = replica.run(&["whoami", "--json"])?;
-    assert!(refused.assert_code(6).stdout.contains("tls_failed"), "{refused:?}");
+    let told = &refused.assert_code(6).stdout;
+    assert!(told.contains("tls_failed") && told.contains("AZURE_KUBERNETES_CA_FILE"), "{told}");
+    assert!(!told.contains("ENTRABOT_CA_BUNDLE"), "roots that do not count are no remedy: {told}");
     assert_eq!(proxy.seen().len(), asked);
     Ok(())
 }

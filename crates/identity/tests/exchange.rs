@@ -5,11 +5,11 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{AGENT, BLUEPRINT, Certificate, Endpoint, Reply, TENANT, USER};
+use common::{AGENT, BLUEPRINT, Certificate, Endpoint, Key, Reply, Seen, TENANT, USER};
 use entrabot_identity::{
     AgentId, AgentIdentity, AgentUserId, ClaimsChallenge, Diagnose, Resource, TokenError, TokenSource,
 };
@@ -243,6 +243,40 @@ async fn a_refusal_is_final_and_costs_one_request() {
         assert_eq!(error.host(), Some("localhost"));
         assert_eq!(endpoint.hops(), [1]);
     }
+}
+
+#[tokio::test]
+async fn a_certificate_that_was_rotated_away_costs_no_call_and_is_proven_anew_only_once() {
+    let gone = Arc::new(Mutex::new(Vec::new()));
+    let certificate = |seen: &Seen| seen.field("client_assertion").split_once('.').unwrap().0.to_owned();
+    let known = Arc::clone(&gone);
+    let endpoint = Endpoint::start(move |seen, _| {
+        if seen.hop() == 1 && known.lock().unwrap().contains(&certificate(seen)) {
+            return Reply::json(401, "", r#"{"error":"invalid_client","error_codes":[700027]}"#);
+        }
+        Reply::telling(seen)
+    })
+    .await;
+    let key = Arc::new(Key::new());
+    let exchange = endpoint.exchange_by(Arc::clone(&key), &[]);
+    exchange.token(&graph()).await.unwrap();
+    gone.lock().unwrap().push(certificate(&endpoint.seen()[0]));
+    key.rotations.fetch_add(1, Ordering::SeqCst);
+    // Another agent of the blueprint needs hop 1 again, and the assertion of before is young enough to be sent.
+    let another =
+        |agent| AgentIdentity { agent: AgentId::parse(agent).unwrap(), ..exchange.identity().clone() };
+    exchange.for_identity(another(USER)).token(&graph()).await.unwrap();
+    assert_eq!(endpoint.hops(), [1, 2, 3, 1, 1, 2, 3]);
+    let seen = endpoint.seen();
+    let besides = |at: usize| -> Vec<_> {
+        seen[at].fields.iter().filter(|(name, _)| name != "client_assertion").cloned().collect()
+    };
+    assert_eq!(besides(3), besides(4), "the same blueprint asks for the same agent");
+
+    // The new one is refused as well: there is no third.
+    gone.lock().unwrap().push(certificate(&seen[4]));
+    let error = failed(exchange.for_identity(another(TENANT)).token(&graph()).await);
+    assert_eq!((error.aadsts(), endpoint.hops().len()), (Some(700_027), 8));
 }
 
 #[tokio::test]

@@ -38,7 +38,8 @@ fn put(home: &Home, file: &str, text: &str) -> PathBuf {
 }
 
 fn client(home: &Home, verb: &str, client: &str, more: &[&str]) -> Finished {
-    home.run(&[&["client", verb, client, "--command", PROGRAM], more].concat())
+    let program: &[&str] = if verb == "add" { &["--command", PROGRAM] } else { &[] };
+    home.run(&[&["client", verb, client], program, more].concat())
 }
 
 fn backups(path: &Path) -> Vec<PathBuf> {
@@ -88,6 +89,11 @@ fn taking_the_entry_out_leaves_the_rest() {
         }
         client(&home, "remove", name, &["--yes"]).expect(0);
     }
+    let help = home.run(&["client", "remove", "--help"]).expect(0).text();
+    assert!(
+        help.contains("--config") && !help.contains("--command"),
+        "what is taken out starts nothing: {help}"
+    );
 }
 
 #[test]

@@ -39,6 +39,11 @@ impl Assertion {
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
+
+    /// The part that names algorithm and certificate.
+    pub(super) fn header(&self) -> &str {
+        self.0.split('.').next().unwrap_or_default()
+    }
 }
 
 impl std::fmt::Debug for Assertion {

@@ -109,6 +109,27 @@ impl TokenExchangeError {
         add(&mut self.0);
         self
     }
+    /// The same of the identity binding proxy of a cluster, to which none of our settings leads.
+    #[cfg(feature = "federated")]
+    pub(super) fn of_cluster_proxy(self) -> Self {
+        let remedy = match &*self.0.code {
+            "tls_failed" => {
+                "the identity binding proxy must prove to be AZURE_KUBERNETES_SNI_NAME by the authority in \
+                 AZURE_KUBERNETES_CA_FILE (or AZURE_KUBERNETES_CA_DATA), and no other root counts; the cluster sets \
+                 them: start the pod anew, then look at the cluster's identity binding"
+            }
+            "connection_failed" | "timed_out" => {
+                "let the pod reach AZURE_KUBERNETES_TOKEN_PROXY (DNS, the cluster's network policy); it is reached \
+                 directly, whatever ENTRABOT_PROXY says"
+            }
+            "redirect_refused" | "non_json_response" | "missing_token" | "unexpected_status"
+            | "malformed_error" => {
+                "this was no answer of an identity binding proxy: look at what AZURE_KUBERNETES_TOKEN_PROXY names"
+            }
+            _ => return self,
+        };
+        self.with(|facts| facts.detail = Some(remedy))
+    }
     /// Which request failed.
     #[must_use]
     pub fn hop(&self) -> Hop {

@@ -296,10 +296,9 @@ impl TokenExchange {
             Err(other) => return Err(other),
         };
         self.forget_assertion();
-        // The platform may have renewed it while ours was under way (AADSTS700024: outside of its time).
-        if error.aadsts() == Some(700_024) && self.is_renewed_elsewhere() {
+        if self.may_be_renewed(error.aadsts()) {
             let renewed = self.assertion(budget).await?;
-            if renewed.expose() != assertion.expose() {
+            if self.is_another_proof(&renewed, &assertion) {
                 return self.post_hop1(&renewed, budget).await;
             }
         }
@@ -308,7 +307,13 @@ impl TokenExchange {
 
     async fn post_hop1(&self, assertion: &Assertion, budget: Budget) -> Result<TokenResponse, TokenError> {
         let (form, endpoint) = (self.hop1_form(assertion), self.hop1_endpoint().await?);
-        Ok(endpoint.post(Hop::Blueprint, &self.app.tenant, &form, budget).await?)
+        let posted = endpoint.post(Hop::Blueprint, &self.app.tenant, &form, budget).await;
+        #[cfg(feature = "federated")]
+        let posted = posted.map_err(|error| {
+            let is_entra = Arc::ptr_eq(&endpoint, &self.shared.endpoint);
+            if is_entra { error } else { error.of_cluster_proxy() }
+        });
+        Ok(posted?)
     }
 
     /// Entra's, unless the platform has one of its own for what it issued.
@@ -331,13 +336,24 @@ impl TokenExchange {
         }
     }
 
-    fn is_renewed_elsewhere(&self) -> bool {
+    /// Whether such a refusal may be of what another process renewed while ours was under way: the certificate
+    /// (AADSTS700027: it is not the blueprint's) by a rotation, the token (AADSTS700024: outside of its time) by the platform.
+    fn may_be_renewed(&self, aadsts: Option<u32>) -> bool {
         match self.shared.proof {
-            Proof::Key(_) => false,
+            Proof::Key(_) => aadsts == Some(700_027),
             #[cfg(feature = "federated")]
-            Proof::Federated(_) => true,
+            Proof::Federated(_) => aadsts == Some(700_024),
             #[cfg(feature = "federated")]
             Proof::Vault(_) => false,
+        }
+    }
+
+    /// Whether it proves the same blueprint by something else. A signature that is merely younger does not.
+    fn is_another_proof(&self, renewed: &Assertion, refused: &Assertion) -> bool {
+        match self.shared.proof {
+            Proof::Key(_) => renewed.header() != refused.header(),
+            #[cfg(feature = "federated")]
+            Proof::Federated(_) | Proof::Vault(_) => renewed.expose() != refused.expose(),
         }
     }
 

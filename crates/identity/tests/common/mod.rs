@@ -163,9 +163,13 @@ impl Endpoint {
     }
 
     pub(crate) fn exchange_with(&self, more: &[(&str, &str)]) -> TokenExchange {
+        self.exchange_by(Arc::new(Key::new()), more)
+    }
+
+    pub(crate) fn exchange_by(&self, key: Arc<Key>, more: &[(&str, &str)]) -> TokenExchange {
         let config = self.config(more);
         let egress = Egress::from_config(&config).unwrap();
-        TokenExchange::from_config(&config, Arc::new(Key::new()), &egress).unwrap()
+        TokenExchange::from_config(&config, key, &egress).unwrap()
     }
 }
 
@@ -299,6 +303,8 @@ fn tls(certificate: Certificate) -> (String, TlsAcceptor) {
 pub(crate) struct Key {
     pem: Vec<u8>,
     pub(crate) signers: AtomicUsize,
+    /// How often it was rotated.
+    pub(crate) rotations: AtomicUsize,
 }
 
 impl std::fmt::Debug for Key {
@@ -319,14 +325,15 @@ impl Key {
             let body = base64::engine::general_purpose::STANDARD.encode(der.as_ref());
             format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n").into_bytes()
         });
-        Self { pem: pem.clone(), signers: AtomicUsize::new(0) }
+        Self { pem: pem.clone(), signers: AtomicUsize::new(0), rotations: AtomicUsize::new(0) }
     }
 }
 
 impl SignerSource for Key {
     fn signer(&self) -> Result<Box<dyn Signer>, TokenError> {
         self.signers.fetch_add(1, Ordering::SeqCst);
-        let thumbprint = CertificateThumbprint::of_der(b"certificate");
+        let certificate = format!("certificate {}", self.rotations.load(Ordering::SeqCst));
+        let thumbprint = CertificateThumbprint::of_der(certificate.as_bytes());
         Ok(Box::new(PemSigner::from_pkcs8_pem(&SecretBytes::new(self.pem.clone()), thumbprint)?))
     }
 }

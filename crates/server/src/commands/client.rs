@@ -25,9 +25,18 @@ pub(crate) enum ClientCommand {
     #[command(
         after_help = "Examples:\n  entrabot client add claude-code --dry-run\n  entrabot client add vscode --config .vscode/mcp.json"
     )]
-    Add(ClientArgs),
+    Add(AddArgs),
     /// Take this server out of a client's configuration
     Remove(ClientArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddArgs {
+    #[command(flatten)]
+    change: ClientArgs,
+    /// What the client shall start [default: this program]
+    #[arg(long, value_name = "PROGRAM")]
+    command: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -38,9 +47,6 @@ pub(crate) struct ClientArgs {
     /// Its configuration file, instead of the user's own
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// What the client shall start [default: this program]
-    #[arg(long, value_name = "PROGRAM")]
-    command: Option<PathBuf>,
     /// Only show what would change
     #[arg(long)]
     dry_run: bool,
@@ -104,7 +110,7 @@ impl Client {
 pub(crate) fn run(command: &ClientCommand, json: bool) -> Result<u8, Failure> {
     match command {
         ClientCommand::Add(args) => {
-            let program = args.program()?;
+            let (program, args) = (args.program()?, &args.change);
             let entry = args.client.entry(&program);
             args.change(json, |text| edit::add(text, args.client.list(), &entry))
         }
@@ -112,7 +118,7 @@ pub(crate) fn run(command: &ClientCommand, json: bool) -> Result<u8, Failure> {
     }
 }
 
-impl ClientArgs {
+impl AddArgs {
     fn program(&self) -> Result<String, Failure> {
         let program = match &self.command {
             Some(command) => command.clone(),
@@ -123,7 +129,9 @@ impl ClientArgs {
             .into_string()
             .map_err(|_| Failure::usage("the program's path is no text", "name one that is with --command"))
     }
+}
 
+impl ClientArgs {
     fn file(&self) -> Result<PathBuf, Failure> {
         match &self.config {
             Some(file) => Ok(file.clone()),
