@@ -37,7 +37,7 @@ fn long_work_tells_how_far_it_is_on_a_terminal_and_leaves_nothing_behind() {
         (export.clone(), " records ("),
     ] {
         let seen = on_a_terminal(&arguments, home.path(), "xterm", &[]);
-        assert!(seen.contains(words), "{arguments}: {seen:?}");
+        assert!(seen.contains(words) && seen.contains(" %"), "{arguments}: {seen:?}");
         let after = seen.rsplit("\r\u{1b}[2K").next().unwrap_or_default();
         assert!(!after.contains(words), "the line is gone in the end: {seen:?}");
     }

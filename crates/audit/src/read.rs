@@ -5,6 +5,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::index::Index;
 use crate::query::Query;
@@ -52,7 +53,17 @@ impl From<io::Error> for Ended {
 /// # Errors
 /// The directory cannot be read.
 pub fn query(dir: &Path, query: &Query, each: impl FnMut(Seen) -> ControlFlow<()>) -> Result<(), AuditError> {
-    query_folder(open_folder(dir)?, query, None, each)
+    query_counted(dir, query, &AtomicU64::new(0), each)
+}
+
+/// [`query`], counting the bytes of the log that are read or passed over.
+pub(crate) fn query_counted(
+    dir: &Path,
+    query: &Query,
+    read: &AtomicU64,
+    each: impl FnMut(Seen) -> ControlFlow<()>,
+) -> Result<(), AuditError> {
+    query_folder(open_folder(dir)?, query, None, read, each)
 }
 
 /// [`query`] by way of an index in the data directory, which is made and kept up on the way where the log is large
@@ -67,22 +78,27 @@ pub fn query_indexed(
     query: &Query,
     each: impl FnMut(Seen) -> ControlFlow<()>,
 ) -> Result<(), AuditError> {
-    query_folder(open_folder(dir)?, query, Some(data_dir), each)
+    query_folder(open_folder(dir)?, query, Some(data_dir), &AtomicU64::new(0), each)
 }
 
 pub(crate) fn query_folder(
     folder: Arc<dyn Folder>,
     query: &Query,
     data_dir: Option<&Path>,
+    read: &AtomicU64,
     mut each: impl FnMut(Seen) -> ControlFlow<()>,
 ) -> Result<(), AuditError> {
     let (snapshot, _none) = Snapshot::take(folder)?;
     let index = data_dir.and_then(|data| Index::open(data, &snapshot));
-    for (position, file) in snapshot.files.iter().enumerate().filter(|(_, file)| query.may_hold(file.day)) {
+    for (position, file) in snapshot.files.iter().enumerate() {
+        if !query.may_hold(file.day) {
+            read.fetch_add(file.size, Ordering::Relaxed);
+            continue;
+        }
         let mut look = Look { query, file, line: 0, each: &mut each };
         let looked = match &index {
             Some(index) => index.look(&mut look, position + 1 == snapshot.files.len()),
-            None => look.at_rest(0, &mut ()),
+            None => look.at_rest(0, &mut Counted(read)),
         };
         match looked {
             Ok(()) => {}
@@ -101,6 +117,16 @@ pub(crate) trait Remember {
     fn line(&mut self, length: usize, event: Option<&StoredEvent>);
     /// The lines since the last piece, and where they begin.
     fn piece(&mut self, from: u64, bytes: &[u8]);
+}
+
+/// Remembers how many bytes it read.
+struct Counted<'a>(&'a AtomicU64);
+
+impl Remember for Counted<'_> {
+    fn line(&mut self, _length: usize, _event: Option<&StoredEvent>) {}
+    fn piece(&mut self, _from: u64, bytes: &[u8]) {
+        self.0.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    }
 }
 
 impl Remember for () {

@@ -174,7 +174,8 @@ fn write_without_the_lock(sim: &Sim) {
 /// The ids on the log, and how often each stands there.
 fn ids(sim: &Sim) -> HashMap<String, u32> {
     let mut seen: HashMap<String, u32> = HashMap::new();
-    crate::read::query_folder(sim.root("/audit"), &crate::Query::new(), None, |event| {
+    let read = std::sync::atomic::AtomicU64::new(0);
+    crate::read::query_folder(sim.root("/audit"), &crate::Query::new(), None, &read, |event| {
         if let crate::Seen::Event(event) = event {
             *seen.entry(event.event_id().to_owned()).or_default() += 1;
         }

@@ -1,6 +1,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -138,6 +139,7 @@ pub struct VerifyOptions {
     threads: Option<usize>,
     data_dir: Option<PathBuf>,
     vkeys: Option<PathBuf>,
+    read: Arc<AtomicU64>,
 }
 
 impl VerifyOptions {
@@ -163,6 +165,16 @@ impl VerifyOptions {
     pub fn with_vkeys(mut self, vkeys: &Path) -> Self {
         self.vkeys = Some(vkeys.to_owned());
         self
+    }
+    /// Counts the bytes of the log that are read, for whoever shows how far it is.
+    #[must_use]
+    pub fn counting(mut self, read: Arc<AtomicU64>) -> Self {
+        self.read = read;
+        self
+    }
+    /// What was given to [`VerifyOptions::counting`].
+    pub(crate) fn read(&self) -> &AtomicU64 {
+        &self.read
     }
     /// How many threads read. Default: one per core, at most four.
     #[must_use]
@@ -389,7 +401,7 @@ impl Verification {
             let jobs = jobs;
             for (index, file) in snapshot.files.iter().enumerate() {
                 let newest = index + 1 == snapshot.files.len();
-                let go_on = self.read_file(file, newest, threads, &jobs).map_err(|error| {
+                let go_on = self.read_file(file, newest, threads, &jobs, &options.read).map_err(|error| {
                     AuditError::storage("read", snapshot.folder.file_path(&file.name), &error)
                 })?;
                 if !go_on {
@@ -407,11 +419,13 @@ impl Verification {
         newest: bool,
         threads: usize,
         jobs: &mpsc::SyncSender<Job>,
+        read: &AtomicU64,
     ) -> io::Result<bool> {
         self.examined.begin_file();
         let leaves = self.needs_tree();
         let mut under_way = UnderWay::default();
         let walked = walk::<Ended>(&*file.file, 0, file.size, |_offset, bytes| {
+            read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             if threads == 0 || under_way.answers.len() > threads {
                 self.join_next(file, &mut under_way)?;
             }

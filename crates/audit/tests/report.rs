@@ -4,9 +4,11 @@
 mod common;
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::{AGENT, Call, Home, entry};
-use entrabot_audit::{AttributionType, LogEntry, Query, Report, VerifyOptions};
+use entrabot_audit::{AttributionType, LogEntry, Query, Report, Timestamp, VerifyOptions};
 
 fn report_with(home: &Home, query: &Query) -> (Report, String) {
     let report = Report::collect(&home.audit(), query, &VerifyOptions::new()).unwrap();
@@ -46,6 +48,26 @@ fn one_call_is_one_call_by_one_actor_with_its_duration() {
     }
     // A call has a duration everywhere.
     assert!(!page.contains("<td class=\"n\">–</td>"), "{page}");
+}
+
+#[test]
+fn a_report_counts_each_byte_twice_and_a_verification_once_whatever_is_asked_for() {
+    let home = Home::new();
+    let log = home.open();
+    for _ in 0..40 {
+        drop(log.permit(Call).unwrap());
+    }
+    let bytes = entrabot_audit::status(&home.audit(), &home.data()).unwrap().bytes;
+    let read = Arc::<AtomicU64>::default();
+    let options = VerifyOptions::new().counting(Arc::clone(&read));
+    assert!(entrabot_audit::verify_with(&home.audit(), &options).unwrap().ok && bytes > 0);
+    assert_eq!(read.swap(0, Ordering::Relaxed), bytes);
+    let long_ago = Timestamp::parse("2001-01-01T00:00:00Z").unwrap();
+    // The other query leaves every file unread.
+    for query in [Query::new(), Query::new().until(long_ago)] {
+        Report::collect(&home.audit(), &query, &options).unwrap();
+        assert_eq!(read.swap(0, Ordering::Relaxed), 2 * bytes);
+    }
 }
 
 #[test]

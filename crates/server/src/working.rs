@@ -21,11 +21,15 @@ pub(crate) struct Working {
 
 /// What is counted.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Work {
-    /// In the plural, e.g. `records`.
-    pub(crate) unit: &'static str,
-    /// How many there will be, where that is known.
-    pub(crate) total: Option<u64>,
+pub(crate) enum Work {
+    Things {
+        /// In the plural, e.g. `records`.
+        unit: &'static str,
+        /// How many there will be, where that is known.
+        total: Option<u64>,
+    },
+    /// So many bytes; what is done of them is shown as a share.
+    Bytes(u64),
 }
 
 impl Working {
@@ -53,6 +57,11 @@ impl Working {
     pub(crate) fn step(&self) {
         self.done.fetch_add(1, Ordering::Relaxed);
     }
+
+    /// How much is done, for whoever does it.
+    pub(crate) fn done(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.done)
+    }
 }
 
 impl Drop for Working {
@@ -69,13 +78,14 @@ fn line(what: &str, work: Option<Work>, done: u64, elapsed: Duration) -> String 
     const TURNS: [char; 4] = ['|', '/', '-', '\\'];
     let turn = TURNS[usize::try_from(elapsed.as_millis() / EVERY.as_millis() % 4).unwrap_or_default()];
     let seconds = elapsed.as_secs();
+    let percent = |total: u64| (done.saturating_mul(100) / total).min(100);
     match work {
-        None => format!("{turn} {what}, {seconds} s"),
-        Some(Work { unit, total: Some(total) }) if total > 0 => {
-            let percent = (done.saturating_mul(100) / total).min(100);
-            format!("{turn} {what}: {done} of {total} {unit} ({percent} %), {seconds} s")
+        Some(Work::Things { unit, total: Some(total) }) if total > 0 => {
+            format!("{turn} {what}: {done} of {total} {unit} ({} %), {seconds} s", percent(total))
         }
-        Some(Work { unit, .. }) => format!("{turn} {what}: {done} {unit}, {seconds} s"),
+        Some(Work::Things { unit, .. }) => format!("{turn} {what}: {done} {unit}, {seconds} s"),
+        Some(Work::Bytes(total)) if total > 0 => format!("{turn} {what}: {} %, {seconds} s", percent(total)),
+        None | Some(Work::Bytes(_)) => format!("{turn} {what}, {seconds} s"),
     }
 }
 
@@ -96,7 +106,11 @@ mod tests {
     fn the_line_says_how_far_it_is_where_that_is_known() {
         let at = Duration::from_millis(2500);
         assert_eq!(line("verifying 3 MiB", None, 0, at), "| verifying 3 MiB, 2 s");
-        let counted = |total| Some(Work { unit: "records", total });
+        let bytes = |done| line("verifying 3 MiB", Some(Work::Bytes(3 << 20)), done, at);
+        assert_eq!(bytes(1 << 20), "| verifying 3 MiB: 33 %, 2 s");
+        assert_eq!(bytes(4 << 20), "| verifying 3 MiB: 100 %, 2 s", "it grew meanwhile");
+        assert_eq!(line("verifying", Some(Work::Bytes(0)), 0, at), "| verifying, 2 s");
+        let counted = |total| Some(Work::Things { unit: "records", total });
         assert_eq!(line("writing", counted(None), 7, at), "| writing: 7 records, 2 s");
         assert_eq!(line("writing", counted(Some(0)), 7, at), "| writing: 7 records, 2 s");
         assert_eq!(line("writing", counted(Some(20)), 7, at), "| writing: 7 of 20 records (35 %), 2 s");

@@ -16,7 +16,7 @@ use std::path::Path;
 
 use self::tally::Tally;
 use crate::query::Query;
-use crate::read::{Seen, SkippedLine, query};
+use crate::read::{Seen, SkippedLine, query_counted};
 use crate::time::{Clock as _, SystemClock};
 use crate::{AuditError, Timestamp, VerifyOptions, VerifyReport, last_checkpoint, verify_with};
 
@@ -45,7 +45,7 @@ impl Report {
     pub fn collect(dir: &Path, wanted: &Query, options: &VerifyOptions) -> Result<Self, AuditError> {
         let mut tally = Tally::new();
         let (mut skipped, mut first_skipped) = (0, Vec::new());
-        query(dir, wanted, |seen| {
+        query_counted(dir, wanted, options.read(), |seen| {
             match seen {
                 Seen::Event(event) => tally.add(&event),
                 Seen::Skipped(line) => {

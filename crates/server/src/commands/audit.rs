@@ -25,7 +25,7 @@ use crate::cli::AttributionArg;
 use crate::compose::Parts;
 use crate::failure::{Failure, cleaned};
 use crate::terminal;
-use crate::working::{Working, size};
+use crate::working::{Work, Working, size};
 
 /// Records that are taken from stdin before the first of them is written: what one group commit holds.
 const BATCH: usize = 256;
@@ -370,9 +370,9 @@ fn tail(dir: &Path, lines: usize, follow: bool, json: bool) -> Result<u8, Failur
 fn verify(dir: &Dir, strict: bool, vkey: Option<&Path>, json: bool) -> Result<u8, Failure> {
     let config = super::config()?;
     let dir = dir.dir.as_deref().unwrap_or(config.audit_dir());
-    let options = verify_options(&config, strict, vkey);
+    let working = working("verifying", dir, config.data_dir(), 1, json);
+    let options = verify_options(&config, strict, vkey).counting(working.done());
     // Whatever cannot be read is neither intact nor tampered with.
-    let working = working("verifying", dir, config.data_dir(), json);
     let report = entrabot_audit::verify_with(dir, &options).map_err(unreadable)?;
     drop(working);
     if json {
@@ -383,14 +383,16 @@ fn verify(dir: &Dir, strict: bool, vkey: Option<&Path>, json: bool) -> Result<u8
     Ok(if report.ok { YES } else { NO })
 }
 
-/// Tells what is done to a log of what size while it lasts.
-fn working(doing: &str, dir: &Path, data_dir: &Path, quiet: bool) -> Working {
-    let what = match entrabot_audit::status(dir, data_dir) {
-        Ok(status) => format!("{doing} {} of records", size(status.bytes)),
+/// Tells what is done to a log of what size while it lasts, and how much of it. The log is read so many `times`.
+fn working(doing: &str, dir: &Path, data_dir: &Path, times: u64, quiet: bool) -> Working {
+    let (what, work) = match entrabot_audit::status(dir, data_dir) {
+        Ok(status) => {
+            (format!("{doing} {} of records", size(status.bytes)), Some(Work::Bytes(status.bytes * times)))
+        }
         // The command itself says what is wrong.
-        Err(_) => format!("{doing} the log"),
+        Err(_) => (format!("{doing} the log"), None),
     };
-    Working::on(what, None, quiet)
+    Working::on(what, work, quiet)
 }
 
 /// Against the data directory, where there is one, and these keys.

@@ -66,7 +66,7 @@ pub(super) fn run(args: &ExportArgs, json: bool) -> Result<u8, Failure> {
     let all = args.filter.is_empty().then(|| entrabot_audit::status(dir, config.data_dir()).ok()).flatten();
     let exporting = |quiet: bool| {
         let total = all.as_ref().map(|status| status.events);
-        Working::on("writing", Some(Work { unit: "records", total }), json || quiet)
+        Working::on("writing", Some(Work::Things { unit: "records", total }), json || quiet)
     };
     let Some(output) = &args.output else {
         // Where the records are shown themselves, nothing else is.

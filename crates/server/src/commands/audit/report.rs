@@ -29,9 +29,10 @@ pub(crate) struct ReportArgs {
 pub(super) fn run(args: &ReportArgs, json: bool) -> Result<u8, Failure> {
     let config = config()?;
     let dir = args.dir.dir.as_deref().unwrap_or(config.audit_dir());
-    let options = verify_options(&config, false, args.vkey.as_deref());
     let query = args.filter.query()?;
-    let working = working("reading", dir, config.data_dir(), json);
+    // What is told and what is verified: the log is read twice.
+    let working = working("reading", dir, config.data_dir(), 2, json);
+    let options = verify_options(&config, false, args.vkey.as_deref()).counting(working.done());
     let report = Report::collect(dir, &query, &options).map_err(unreadable)?;
     let page = report.to_html();
     drop(working);
