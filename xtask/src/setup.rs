@@ -25,6 +25,7 @@ pub(crate) fn ensure_keyring() -> Result<(), Failure> {
 /// `long` adds those that the long tests alone need.
 pub(crate) fn ensure_peers(long: bool) -> Result<(), Failure> {
     let peers = [
+        ("bindfs", "bindfs"),
         ("keepassxc", "keepassxc"),
         ("kwalletd5", "libkf5wallet-bin"),
         ("openssl", "openssl"),

@@ -49,8 +49,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut out = std::io::stdout();
     if mode == "batch" {
         let entries = vec![LogEntry::cli("loop", "step", "success", AttributionType::Agent); 5];
-        log.log_events(&entries, |_, id| drop(id.map(|id| writeln!(out, "{id}"))))?;
-        return Ok(());
+        let mut refused = Ok(());
+        log.log_events(&entries, |_, id| match id {
+            Ok(id) => drop(writeln!(out, "{id}")),
+            Err(error) => refused = Err(error),
+        })?;
+        return Ok(refused?);
     }
     for _ in 0..count {
         let id = if permits {

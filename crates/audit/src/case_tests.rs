@@ -75,6 +75,19 @@ fn case_24_a_clock_that_steps_back_is_held_and_then_refused() {
 }
 
 #[test]
+fn case_24_the_newest_files_day_counts_also_when_no_record_of_ours_is_in_it() {
+    let bench = bench();
+    bench.open().log_event(entry()).unwrap();
+    for (day, text) in [("2026-07-20", &[][..]), ("2026-07-21", crate::sim::FOREIGN)] {
+        std::fs::write(bench.audit().join(format!("{day}.jsonl")), text).unwrap();
+        assert!(matches!(bench.open().log_event(entry()), Err(AuditError::ClockStepped(_))), "{day}");
+    }
+    bench.shift(8 * 24 * HOUR);
+    bench.open().log_event(entry()).unwrap();
+    assert!(verify(&bench.audit()).unwrap().ok);
+}
+
+#[test]
 fn case_25_a_clock_that_jumps_ahead_opens_a_new_file_and_coming_back_is_a_step_back() {
     let bench = bench();
     let log = bench.open();

@@ -151,6 +151,22 @@ fn kind_of(mode: u32) -> Kind {
     }
 }
 
+/// Whether a file system of this type, as `statfs(2)` gives it, keeps its files somewhere else than on this machine's
+/// disks, or leaves it to a process what a sync is worth (`linux/magic.h`, and the file systems' own headers).
+#[cfg(target_os = "linux")]
+fn is_remote_type(magic: u32) -> bool {
+    const NFS: u32 = 0x6969;
+    const SMB: [u32; 3] = [0x517b, 0xfe53_4d42, 0xff53_4d42];
+    const FUSE: u32 = 0x6573_5546;
+    const NINE_P: u32 = 0x0102_1997;
+    const CEPH: u32 = 0x00c3_6400;
+    const AFS: [u32; 2] = [0x5346_414f, 0x6b41_4653];
+    const LUSTRE: u32 = 0x0bd0_0bd0;
+    const SHARED_WITH_A_HOST: [u32; 2] = [0x786f_4256, 0xbacb_acbc];
+    [NFS, FUSE, NINE_P, CEPH, LUSTRE].contains(&magic)
+        || [&SMB[..], &AFS, &SHARED_WITH_A_HOST].iter().any(|those| those.contains(&magic))
+}
+
 /// A name in a directory, or with `EMPTY_PATH` what is open itself.
 #[cfg(target_os = "linux")]
 fn look(at: impl AsFd, name: impl AsRef<Path>, flags: AtFlags) -> Result<Stat, Errno> {
@@ -202,16 +218,14 @@ fn look_at(open: impl AsFd) -> Result<Stat, Errno> {
 }
 
 impl DiskFolder {
-    /// By the type that `statfs(2)` gives: NFS, SMB, CIFS, FUSE, 9p, Ceph.
     #[cfg(target_os = "linux")]
     fn is_remote(&self) -> bool {
-        const REMOTE: [u32; 6] = [0x6969, 0xfe53_4d42, 0xff53_4d42, 0x6573_5546, 0x0102_1997, 0x00c3_6400];
         #[expect(
             clippy::cast_sign_loss,
             clippy::cast_possible_truncation,
             reason = "a magic number of 32 bits"
         )]
-        rustix::fs::fstatfs(&self.descriptor).is_ok_and(|found| REMOTE.contains(&(found.f_type as u32)))
+        rustix::fs::fstatfs(&self.descriptor).is_ok_and(|found| is_remote_type(found.f_type as u32))
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -482,5 +496,43 @@ impl FolderLock for DiskLock {
                 _ => None,
             }
         })
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn case_51_a_file_system_is_known_by_its_type() {
+        let remote = [
+            ("nfs", 0x6969),
+            ("smb", 0x517b),
+            ("smb3", 0xfe53_4d42),
+            ("cifs", 0xff53_4d42),
+            ("fuse (sshfs, s3fs, gcsfuse, rclone)", 0x6573_5546),
+            ("9p (also a drive of Windows in WSL)", 0x0102_1997),
+            ("ceph", 0x00c3_6400),
+            ("afs", 0x5346_414f),
+            ("kafs", 0x6b41_4653),
+            ("lustre", 0x0bd0_0bd0),
+            ("vboxsf", 0x786f_4256),
+            ("vmhgfs", 0xbacb_acbc),
+        ];
+        let local = [
+            ("ext4", 0xef53),
+            ("xfs", 0x5846_5342),
+            ("btrfs", 0x9123_683e),
+            ("tmpfs", 0x0102_1994),
+            ("overlay", 0x794c_7630),
+            ("zfs", 0x2fc1_2fc1),
+            ("f2fs", 0xf2f5_2010),
+        ];
+        for (name, magic) in remote {
+            assert!(is_remote_type(magic), "{name}");
+        }
+        for (name, magic) in local {
+            assert!(!is_remote_type(magic), "{name}");
+        }
     }
 }

@@ -4,8 +4,9 @@
 //! Elsewhere: case 28 in `fork.rs`; 05 to 07, 11, 19 and 52 in `faults.rs`; 09, 10, 12, 13 and 51 in `system_calls.rs`
 //! and on a simulated disk in `src/sim_tests.rs`, with 54; 22 to 26, 35, 38 to 40, 47 and 53 in `src/case_tests.rs` and
 //! `src/time.rs`; 32 to 34, 36 and 37 in `seal.rs` and `keyring.rs`; 55 and the exit codes of 43 and 45 with the command
-//! line (`crates/server/tests/commands.rs`). Case 35's tombstones are in `src/prune/tests.rs` and `src/sim_tests.rs`; case
-//! 51 on Windows belongs to a build for it.
+//! line (`crates/server/tests/commands.rs`), and 24 there too (`audit_commands.rs`); 29 and 30 where a batch is raced in
+//! `races.rs`; 51 on a real FUSE file system in `faults.rs`, and by type in `src/disk.rs`. Case 35's tombstones are in
+//! `src/prune/tests.rs` and `src/sim_tests.rs`; case 51 on Windows belongs to a build for it.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -55,6 +56,7 @@ fn case_01_case_02_case_03_a_torn_tail_is_no_tampering_and_the_next_append_moves
         assert!(report.ok, "{report:?}");
         assert_eq!(report.torn_tail_bytes, torn.len() as u64);
         assert!(report.to_text().contains("torn"));
+        assert!(python_verifier(&home).status.success(), "torn");
         home.open().log_event(entry(9)).unwrap();
         let lines = home.lines();
         assert_eq!(lines[2]["action"], "audit.recovered");
@@ -63,6 +65,7 @@ fn case_01_case_02_case_03_a_torn_tail_is_no_tampering_and_the_next_append_moves
         assert_eq!(fs::read(aside).unwrap(), [torn, b"\n"].concat());
         let report = check(&home);
         assert_eq!((report.ok, report.events, report.torn_tail_bytes), (true, 4, 0));
+        assert!(python_verifier(&home).status.success(), "recovered");
     }
 }
 
@@ -416,6 +419,7 @@ fn case_31_every_way_of_changing_lines_is_found_with_its_place() {
         edit(&home, change);
         let error = check(&home).first_error.unwrap_or_else(|| panic!("{name} was not found"));
         assert_eq!(error.line, line, "{name}: {error:?}");
+        assert_eq!(python_verifier(&home).status.code(), Some(1), "{name}");
     }
 }
 

@@ -164,3 +164,56 @@ fn case_19_rights_do_not_hang_on_the_umask() {
         }
     }
 }
+
+/// A directory that another file system shows, until dropped.
+struct Fuse(Home);
+
+impl Fuse {
+    fn over(home: Home) -> Option<Self> {
+        let mounted = Command::new("bindfs").arg(home.dir.path()).arg(home.dir.path()).output();
+        mounted.is_ok_and(|output| output.status.success()).then_some(Self(home))
+    }
+}
+
+impl Drop for Fuse {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(self.0.dir.path()).status());
+    }
+}
+
+#[test]
+fn case_51_a_fuse_file_system_is_told_of_once_and_the_log_works_on_it() {
+    let told = |log: &entrabot_audit::AuditLog| log.take_notices().join("\n");
+    let home = Home::new();
+    let log = home.open();
+    assert!(!told(&log).contains("FUSE"), "a local disk is not told of");
+    drop(log);
+    let Some(Fuse(home)) = &Fuse::over(home) else {
+        println!("skipped: cannot mount a FUSE file system (bindfs)");
+        return;
+    };
+    let log = home.open();
+    let notice = told(&log);
+    assert_eq!(notice.matches("network or FUSE file system").count(), 1, "{notice}");
+    assert!(notice.contains(&home.audit().display().to_string()), "{notice}");
+    log.log_event(common::entry(0)).unwrap();
+    drop(log.permit(common::Call).unwrap());
+    assert_eq!(told(&log), "");
+    drop(log);
+    // Several processes, one chain: the lock works there.
+    let children: Vec<Child> = (0..2)
+        .map(|_| {
+            Command::new(append_loop()).arg(home.dir.path()).arg("20").stdout(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    let acknowledged: usize = children
+        .into_iter()
+        .map(|mut child| {
+            let ids = acknowledged(&mut child);
+            assert!(child.wait().unwrap().success());
+            ids.len()
+        })
+        .sum();
+    let report = verify_with(&home.audit(), &VerifyOptions::new()).unwrap();
+    assert_eq!((report.ok, report.events, acknowledged), (true, 43, 40), "{report:?}");
+}

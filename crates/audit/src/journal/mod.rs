@@ -207,7 +207,8 @@ impl Journal {
     fn check_clock(&mut self, records: &[Record]) -> Result<(), AuditError> {
         let Some(head) = &self.head else { return Ok(()) };
         let Some(now) = records.iter().map(|record| record.reading).max() else { return Ok(()) };
-        let last = head.tail.last_reading.unwrap_or(head.day.start());
+        // In a file without a record of ours its day is all that is known of the clock that made it.
+        let last = head.tail.last_time.and(head.tail.last_reading).unwrap_or(head.day.start());
         if now >= last.minus_hours(CLOCK_TOLERANCE_HOURS) {
             return Ok(());
         }
