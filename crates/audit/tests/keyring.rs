@@ -191,18 +191,18 @@ fn a_record_names_the_first_link_that_answers_and_says_which_it_was() {
     }
     let (agent, blueprint) = (("ENTRABOT_AGENT_ID", AGENT), ("ENTRABOT_BLUEPRINT_APP_ID", BLUEPRINT));
     let empty = [("ENTRABOT_AGENT_ID", ""), ("ENTRABOT_BLUEPRINT_APP_ID", "")];
-    let cases: [(&[(&str, &str)], bool, [&str; 2]); 6] = [
-        (&[agent, blueprint], true, [USER, "session"]),
-        (&[agent, blueprint], false, [AGENT, "agent_id"]),
-        (&[blueprint], false, [BLUEPRINT, "blueprint_app_id"]),
-        (&[], false, [STORED, "store"]),
+    let cases = [
+        (vec![agent, blueprint], true, [USER, "session"]),
+        (vec![agent, blueprint], false, [AGENT, "agent_id"]),
+        (vec![blueprint], false, [BLUEPRINT, "blueprint_app_id"]),
+        (vec![], false, [STORED, "store"]),
         // What is empty counts as absent.
-        (&empty, false, [STORED, "store"]),
-        (&[], true, [USER, "session"]),
+        (empty.to_vec(), false, [STORED, "store"]),
+        (vec![], true, [USER, "session"]),
     ];
     for (settings, signed_in, [id, via]) in cases {
         let home = Home::new();
-        let (who, session) = chain(settings);
+        let (who, session) = chain(&settings);
         let log = AuditLog::open(home.options(), who).unwrap();
         if signed_in {
             session.agent_signed_in(AgentUserId::parse(USER).unwrap()).unwrap();

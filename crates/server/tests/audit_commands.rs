@@ -177,7 +177,7 @@ fn orphans_are_closed_and_calls_of_a_living_process_are_left_alone() {
     let close = || events(&home, &["close-orphans"]).remove(0)["closed"].clone();
     assert_eq!(close(), Value::Array(Vec::new()), "this process is at work");
     // As if it had been killed: the word that it lives is gone, and nobody closes the call.
-    std::mem::forget(call);
+    let _killed = std::mem::ManuallyDrop::new(call);
     fs::remove_dir_all(home.path("data/audit-owners")).unwrap();
     let report = events(&home, &["verify"]).remove(0);
     assert_eq!((&report["ok"], &report["pending_without_outcome"]), (&true.into(), &1.into()));
