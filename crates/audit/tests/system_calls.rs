@@ -47,6 +47,8 @@ fn has_strace() -> bool {
 fn target() -> (Home, Vec<String>) {
     let home = Home::new();
     home.open().log_event(common::entry(0)).unwrap();
+    // A writer without the lock was seen here, so that batches are announced.
+    std::fs::write(home.audit().join(".lock"), "others\n").unwrap();
     let paths = [home.audit(), home.audit().join(".lock"), home.day_file()]
         .iter()
         .flat_map(|path| ["-P".to_owned(), path.display().to_string()])
