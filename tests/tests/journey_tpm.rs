@@ -87,6 +87,26 @@ fn the_key_moves_into_the_chip_and_is_renewed_there() -> io::Result<()> {
 }
 
 #[test]
+fn a_running_server_follows_its_key_into_the_chip() -> io::Result<()> {
+    let Some((home, _tpm)) = with_tpm()? else { return Ok(()) };
+    // So short a life that no token outlives the rotation.
+    home.cloud.set_behaviour(|behaviour| behaviour.token_lifetime_s = 6);
+    let client = home.serve()?;
+    let create =
+        || client.call("create_word_document", &json!({"file_name": "a", "content_html": "<p>x</p>"}));
+    let before = create()?;
+    assert!(!before.is_error, "{}", before.text);
+    home.run(&["cert", "rotate", "--tpm"], b"")?.assert_code(0);
+    std::thread::sleep(std::time::Duration::from_millis(6500));
+    home.cloud.clear_requests();
+    let after = create()?;
+    assert!(!after.is_error, "{}", after.text);
+    let proofs = home.cloud.requests().iter().filter(|request| request.hop() == Some(1)).count();
+    assert!(proofs > 0, "a new token was asked for");
+    assert_only_the_chip_signs(&home)
+}
+
+#[test]
 fn a_rotation_that_was_cut_off_leaves_the_old_key_in_use_and_is_finished_by_the_next() -> io::Result<()> {
     let Some((home, _tpm)) = with_tpm()? else { return Ok(()) };
     home.cloud.set_behaviour(|behaviour| {

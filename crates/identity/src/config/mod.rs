@@ -137,6 +137,16 @@ impl Config {
     pub fn blueprint_credential(&self) -> &BlueprintCredential {
         &self.credential
     }
+    /// The settings file, where a rotation may move the key: not when the environment says where the key is.
+    #[cfg(all(feature = "tpm2", unix))]
+    pub(crate) fn credential_file(&self) -> Option<&Path> {
+        self.thumbprint_file().filter(|_| self.raw.origin(CREDENTIAL) != Some(&Origin::Environment))
+    }
+    /// The algorithm of a key in the TPM or in the keystore. `None` where the settings say one for both.
+    #[cfg(all(feature = "tpm2", unix))]
+    pub(crate) fn algorithm_of_place(&self, is_tpm: bool) -> Option<SignatureAlgorithm> {
+        self.raw.get("ENTRABOT_ASSERTION_ALGORITHM").is_none().then(|| default_algorithm(is_tpm))
+    }
     /// Whether the blueprint proves itself without a key on this machine: then no keyring is opened for it, nor to say who
     /// acts.
     #[must_use]
@@ -360,6 +370,24 @@ pub(crate) fn tpm_key_file(data_dir: &Path, thumbprint: &CertificateThumbprint) 
 }
 
 const THUMBPRINT: &str = "ENTRABOT_BLUEPRINT_CERT_THUMBPRINT";
+
+#[cfg(all(feature = "tpm2", unix))]
+const CREDENTIAL: &str = "ENTRABOT_BLUEPRINT_CREDENTIAL";
+
+/// Whether a settings file says now that the key is in the TPM. `None` where it says neither that nor the keystore.
+#[cfg(all(feature = "tpm2", unix))]
+pub(crate) fn is_tpm_in(file: &Path) -> Option<bool> {
+    match env_file::setting(file, CREDENTIAL)?.as_str() {
+        "tpm" => Some(true),
+        "keystore" => Some(false),
+        _ => None,
+    }
+}
+
+/// Most chips make PSS with another salt than JWS allows.
+fn default_algorithm(is_tpm: bool) -> SignatureAlgorithm {
+    if is_tpm { SignatureAlgorithm::Rs256 } else { SignatureAlgorithm::Ps256 }
+}
 
 /// The thumbprint that a settings file names now.
 pub(crate) fn thumbprint_in(file: &Path) -> Option<CertificateThumbprint> {

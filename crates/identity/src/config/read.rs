@@ -176,11 +176,9 @@ impl Config {
             blueprint_object_id: raw.id("ENTRABOT_BLUEPRINT_OBJECT_ID", crate::ObjectId::parse)?,
             thumbprint: raw.parse("ENTRABOT_BLUEPRINT_CERT_THUMBPRINT", thumbprint)?,
             credential,
-            algorithm: raw.parse("ENTRABOT_ASSERTION_ALGORITHM", algorithm)?.unwrap_or(if is_tpm {
-                SignatureAlgorithm::Rs256
-            } else {
-                SignatureAlgorithm::Ps256
-            }),
+            algorithm: raw
+                .parse("ENTRABOT_ASSERTION_ALGORITHM", algorithm)?
+                .unwrap_or_else(|| super::default_algorithm(is_tpm)),
             agent_id: raw.id("ENTRABOT_AGENT_ID", crate::AgentId::parse)?,
             agent_object_id: raw.id("ENTRABOT_AGENT_OBJECT_ID", crate::ObjectId::parse)?,
             agent_user_id: raw.id("ENTRABOT_AGENT_USER_ID", crate::AgentUserId::parse)?,

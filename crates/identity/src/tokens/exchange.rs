@@ -114,10 +114,13 @@ impl TokenExchange {
     pub fn as_configured(config: &Config, egress: &Egress) -> Result<Self, TokenError> {
         let proof = match config.blueprint_credential() {
             #[cfg(all(feature = "tpm2", unix))]
-            BlueprintCredential::Tpm => Proof::Key(Arc::new(super::TpmSource::from_config(config)?)),
+            BlueprintCredential::Tpm | BlueprintCredential::Keystore => {
+                Proof::Key(Arc::new(super::MovingKey::from_config(config)?))
+            }
             // Such a build refuses the setting when it is read.
             #[cfg(not(all(feature = "tpm2", unix)))]
             BlueprintCredential::Tpm => return Err(missing_settings(config)),
+            #[cfg(not(all(feature = "tpm2", unix)))]
             BlueprintCredential::Keystore => {
                 Proof::Key(Arc::new(super::KeystoreSigner::from_config(config)?))
             }
@@ -281,6 +284,7 @@ impl TokenExchange {
         let (issuer, audience) = (self.app.blueprint.clone(), audience.to_owned());
         // The keyring may take its time, and a signature is half a millisecond of work.
         let signed = crate::spawn_blocking(move || {
+            let algorithm = signer.algorithm().unwrap_or(algorithm);
             let signer = signer.signer()?;
             let now = std::time::SystemTime::now();
             Ok(Assertion::sign(&*signer, algorithm, &audience, issuer.as_str(), now)?)

@@ -52,7 +52,7 @@ pub use signer::{KeystoreSigner, SignerSource};
 pub(crate) use signer::{is_waiting_key, waiting_key};
 pub use tls::TlsFault;
 #[cfg(all(feature = "tpm2", unix))]
-pub(crate) use tpm::TpmSource;
+pub(crate) use tpm::MovingKey;
 
 /// An access token for one resource. Opaque; redacted; not `Clone`.
 pub struct AccessToken {

@@ -1,7 +1,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use entrabot_keystore::{CertificateThumbprint, EntryName, KeystoreError, KeystorePolicy, PemSigner, Signer};
+use entrabot_keystore::{
+    CertificateThumbprint, EntryName, KeystoreError, KeystorePolicy, PemSigner, SignatureAlgorithm, Signer,
+};
 
 use super::TokenError;
 use super::exchange::missing_settings;
@@ -15,6 +17,11 @@ pub trait SignerSource: Send + Sync + fmt::Debug {
     /// # Errors
     /// See [`TokenError`].
     fn signer(&self) -> Result<Box<dyn Signer>, TokenError>;
+
+    /// The algorithm of the key of now, where that decides it and not the settings that were read at the start.
+    fn algorithm(&self) -> Option<SignatureAlgorithm> {
+        None
+    }
 }
 
 /// The blueprint key in the keystore with the thumbprint of the settings.
