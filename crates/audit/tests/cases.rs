@@ -22,10 +22,6 @@ use entrabot_audit::{
     tail, verify, verify_with,
 };
 
-fn add(home: &Home, bytes: &[u8]) {
-    fs::OpenOptions::new().append(true).open(home.day_file()).unwrap().write_all(bytes).unwrap();
-}
-
 fn written(count: usize) -> Home {
     let home = Home::new();
     let log = home.open();
@@ -51,7 +47,7 @@ fn case_01_case_02_case_03_a_torn_tail_is_no_tampering_and_the_next_append_moves
     let whole = FOREIGN.as_bytes();
     for torn in [&b"{\"event_id\":\"half"[..], whole, &[0; 300]] {
         let home = written(2);
-        add(&home, torn);
+        home.add(torn);
         let report = check(&home);
         assert!(report.ok, "{report:?}");
         assert_eq!(report.torn_tail_bytes, torn.len() as u64);
@@ -326,10 +322,10 @@ fn case_27_processes_that_start_on_nothing_make_one_chain() {
 #[test]
 fn case_29_case_30_foreign_lines_are_counted_and_covered() {
     let home = written(2);
-    add(&home, format!("{}\n{}\n", foreign(1), foreign(2)).as_bytes());
+    home.add(format!("{}\n{}\n", foreign(1), foreign(2)).as_bytes());
     let log = home.open();
     log.log_event(entry(2)).unwrap();
-    add(&home, format!("{}\n", foreign(3)).as_bytes());
+    home.add(format!("{}\n", foreign(3)).as_bytes());
     log.log_event(entry(3)).unwrap();
     let report = check(&home);
     assert_eq!((report.ok, report.events, report.foreign), (true, 4, 3));
@@ -436,7 +432,7 @@ fn case_35_a_day_that_is_gone_is_missed() {
 #[test]
 fn case_40_doubled_ids_and_stray_outcomes_are_found() {
     let home = written(1);
-    add(&home, format!("{}\n{}\n", foreign(1), foreign(1)).as_bytes());
+    home.add(format!("{}\n{}\n", foreign(1), foreign(1)).as_bytes());
     let report = check(&home);
     assert!(report.ok && report.warnings.len() == 1, "{report:?}");
 }
@@ -509,7 +505,7 @@ fn case_44_nothing_that_steers_a_terminal_is_stored_or_shown() {
         assert!(shown.chars().all(|c| matches!(c, ' '..='~' | '\n')), "{shown:?}");
     }
     // Raw in a foreign line, escaped on the way out.
-    add(&home, format!("{}\n", FOREIGN.replace("\"x\"", "\"x\u{202e}\u{9b}\"")).as_bytes());
+    home.add(format!("{}\n", FOREIGN.replace("\"x\"", "\"x\u{202e}\u{9b}\"")).as_bytes());
     let event = tail(&home.audit(), 1).unwrap().remove(0);
     assert!(event.to_text().is_ascii() && event.to_json().is_ascii());
 }
@@ -517,7 +513,7 @@ fn case_44_nothing_that_steers_a_terminal_is_stored_or_shown() {
 #[test]
 fn case_45_bytes_that_are_no_text_are_found_and_passed_over() {
     let home = written(2);
-    add(&home, b"{\"event_id\":\"\xff\"}\n");
+    home.add(b"{\"event_id\":\"\xff\"}\n");
     assert_eq!(check(&home).first_error.unwrap().line, 3);
     let (mut events, mut skipped) = (0, 0);
     query(&home.audit(), &Query::new(), |seen| {
@@ -535,7 +531,7 @@ fn case_45_bytes_that_are_no_text_are_found_and_passed_over() {
 fn case_46_bombs_are_errors_and_no_crash() {
     for bomb in ["1e999".to_owned(), format!("{}{}", "[".repeat(100_000), "]".repeat(100_000))] {
         let home = written(1);
-        add(&home, format!("{}\n", FOREIGN.replace("\"v\"", &bomb)).as_bytes());
+        home.add(format!("{}\n", FOREIGN.replace("\"v\"", &bomb)).as_bytes());
         assert_eq!(check(&home).first_error.unwrap().line, 2);
     }
 }
@@ -567,9 +563,9 @@ fn case_49_a_reader_stops_at_a_line_without_end_and_goes_on_when_it_has_one() {
     let home = written(2);
     let (mut follower, events) = entrabot_audit::Follower::open(&home.audit(), 10).unwrap();
     assert_eq!(events.len(), 2);
-    add(&home, &FOREIGN.as_bytes()[..50]);
+    home.add(&FOREIGN.as_bytes()[..50]);
     assert!(follower.poll().unwrap().is_empty());
-    add(&home, format!("{}\n", &FOREIGN[50..]).as_bytes());
+    home.add(format!("{}\n", &FOREIGN[50..]).as_bytes());
     assert_eq!(follower.poll().unwrap().len(), 1);
 }
 
@@ -627,7 +623,7 @@ fn the_python_verifier_agrees() {
     let options = home.options().with_signing(entrabot_audit::SigningPolicy::File(pem));
     let log = entrabot_audit::AuditLog::open(options, common::who()).unwrap();
     log.checkpoint().unwrap();
-    add(&home, format!("{}\n", foreign(1)).as_bytes());
+    home.add(format!("{}\n", foreign(1)).as_bytes());
     log.log_event(entry(1)).unwrap();
     log.checkpoint().unwrap();
     let run = || python_verifier(&home);

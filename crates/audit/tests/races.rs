@@ -1,20 +1,15 @@
 //! A writer without the lock, such as the Python original, that slips a line in front of a batch of ours, which then dies
 //! before it can say so. What comes of that is told from a line that somebody put there later.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and says what it skips"
-)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::children::append_loop;
+use common::children::{append_loop, has_strace};
 use common::{Home, entry, foreign, python_verifier};
 use entrabot_audit::{SigningPolicy, VerifyOptions, VerifyReport, generate_signing_key, verify_with};
 
@@ -47,8 +42,7 @@ fn doomed_batch(home: &Home) -> Child {
 }
 
 fn add(home: &Home, line: &str) {
-    let mut file = fs::OpenOptions::new().append(true).open(home.day_file()).unwrap();
-    file.write_all(format!("{line}\n").as_bytes()).unwrap();
+    home.add(format!("{line}\n").as_bytes());
 }
 
 /// Lets a line slip in front of a batch of five whose writer dies before it can say so.
@@ -77,14 +71,6 @@ fn written(count: usize) -> Home {
     let log = home.open();
     (0..count).for_each(|number| assert!(log.log_event(entry(number)).is_ok()));
     home
-}
-
-fn has_strace() -> bool {
-    let has = Command::new("strace").arg("-V").output().is_ok_and(|output| output.status.success());
-    if !has {
-        println!("skipped: strace is not installed");
-    }
-    has
 }
 
 #[test]

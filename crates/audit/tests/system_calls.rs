@@ -1,16 +1,12 @@
 //! What happens when system calls fail: strace injects an error at each one in turn.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and says what it skips"
-)]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
 use std::process::{Command, Stdio};
 
 use common::Home;
-use common::children::{acknowledged, append_loop, ids};
+use common::children::{acknowledged, append_loop, has_strace, ids};
 use entrabot_audit::{VerifyOptions, verify_with};
 
 /// Runs the appending example under strace with these options; whether it succeeded, what was acknowledged, what it
@@ -33,14 +29,6 @@ fn under_strace(home: &Home, options: &[&str], log: &str, mode: &str) -> Option<
 
 fn with_fault(home: &Home, inject: &str) -> Option<(bool, Vec<String>, String)> {
     under_strace(home, &["-e", inject], "/dev/null", "3")
-}
-
-fn has_strace() -> bool {
-    let has = Command::new("strace").arg("-V").output().is_ok_and(|output| output.status.success());
-    if !has {
-        println!("skipped: strace is not installed");
-    }
-    has
 }
 
 /// A log with one record, and the paths whose system calls count.

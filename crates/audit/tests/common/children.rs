@@ -1,5 +1,11 @@
 //! The example that appends, as a child to be killed, starved and lied to.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test binary uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "each test binary uses its part, and says what it skips"
+)]
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};
@@ -57,4 +63,13 @@ pub fn acknowledged(child: &mut Child) -> Vec<String> {
         .map_while(Result::ok)
         .filter(|line| line.len() == 36)
         .collect()
+}
+
+/// Says so when it is not there.
+pub fn has_strace() -> bool {
+    let has = Command::new("strace").arg("-V").output().is_ok_and(|output| output.status.success());
+    if !has {
+        println!("skipped: strace is not installed");
+    }
+    has
 }
