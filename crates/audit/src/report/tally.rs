@@ -116,6 +116,13 @@ pub(crate) struct Call {
     pub(crate) end: End,
 }
 
+impl Call {
+    /// Where it stands among others.
+    fn place(&self) -> (&str, &str) {
+        (&self.timestamp, &self.call_id)
+    }
+}
+
 /// Everything a page tells of the events.
 #[derive(Debug)]
 pub(crate) struct Tally {
@@ -195,14 +202,12 @@ impl Tally {
     /// What is still pending has no outcome.
     pub(crate) fn finish(&mut self) {
         let mut open: Vec<_> = std::mem::take(&mut self.pending).into_values().collect();
-        open.sort_unstable_by(|(_, one), (_, other)| {
-            (&one.timestamp, &one.call_id).cmp(&(&other.timestamp, &other.call_id))
-        });
+        open.sort_unstable_by(|(_, one), (_, other)| one.place().cmp(&other.place()));
         for (actor, call) in open {
             self.open.push(call.clone());
             self.ended(actor, call);
         }
-        self.latest.make_contiguous().sort_by(|one, other| one.timestamp.cmp(&other.timestamp));
+        self.latest.make_contiguous().sort_unstable_by(|one, other| one.place().cmp(&other.place()));
     }
 
     fn ended(&mut self, actor: Actor, call: Call) {
