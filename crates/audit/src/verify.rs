@@ -173,6 +173,7 @@ impl VerifyOptions {
         self
     }
     /// What was given to [`VerifyOptions::counting`].
+    #[cfg(feature = "report")]
     pub(crate) fn read(&self) -> &AtomicU64 {
         &self.read
     }
