@@ -1,6 +1,7 @@
 //! Programs of later Debian releases than this machine's, each in a root of its own.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -37,11 +38,12 @@ pub(crate) fn ensure_kwallets() -> Result<(), Failure> {
         ensure(&["mmdebstrap"])?;
     }
     fs::create_dir_all(&roots)?;
-    let settings = roots.join("apt.conf");
-    fs::write(&settings, apt_config()?)?;
+    // A proxy's address may hold a password: nobody else may read it, and it goes with this function.
+    let mut settings = tempfile::NamedTempFile::new()?;
+    settings.write_all(&apt_config()?)?;
     for release in missing {
         eprintln!("unpacking: KWallet of Debian {release}");
-        unpack(release, &archive, &settings, &roots)?;
+        unpack(release, &archive, settings.path(), &roots)?;
     }
     // The daemons wait for the disk with every wallet that they write, and the tests' deadlines are short.
     run(&mut Command::new("sync"))

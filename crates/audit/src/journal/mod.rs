@@ -1,7 +1,6 @@
 //! The day files under the lock: where the chain's end is (`refresh`), how a batch is linked and written (`append`),
-//! which files there are (`files`),
-//! what is said of a foreign line in front of a batch (`race`). Everything here runs while the directory's lock is held, except where it says
-//! otherwise.
+//! what is said of a foreign line in front of a batch (`race`), which files there are (`files`). Everything here runs
+//! while the directory's lock is held, except where it says otherwise.
 
 mod append;
 mod files;
