@@ -111,6 +111,14 @@ fn wait_for_wallet(keyring: &PrivateKeyring) -> Finding {
     }
 }
 
+/// A wallet that the login opened, and its daemon.
+fn logged_in() -> (PrivateKeyring, Peer) {
+    let keyring = wallet(b"password");
+    let daemon = log_in(&keyring, b"password");
+    wait_for_wallet(&keyring);
+    (keyring, daemon)
+}
+
 /// A wallet under this password, and no daemon. KWallet offers one to the Secret Service that was there when it started.
 fn wallet(password: &[u8]) -> PrivateKeyring {
     let keyring = keyring(Mode::NoProvider);
@@ -147,9 +155,7 @@ fn kwallet_is_verified_and_keeps_what_is_put_in_it() {
     if !installed() {
         return;
     }
-    let keyring = wallet(b"password");
-    let _daemon = log_in(&keyring, b"password");
-    wait_for_wallet(&keyring);
+    let (keyring, _daemon) = logged_in();
     let keystore = open(&keyring).unwrap();
     assert_eq!(keystore.backend(), BackendId::KWallet);
     assert_eq!(keystore.finding().verdict(), Verdict::Verified);
@@ -207,9 +213,7 @@ fn a_wallet_that_was_locked_again_is_locked_though_the_login_opened_it() {
     if !installed() {
         return;
     }
-    let keyring = wallet(b"password");
-    let _daemon = log_in(&keyring, b"password");
-    wait_for_wallet(&keyring);
+    let (keyring, _daemon) = logged_in();
     let keystore = open(&keyring).unwrap();
     keystore.put(&entry("a"), &secret("kept")).unwrap();
     call(&keyring, SERVICE, "org.freedesktop.Secret.Service.Lock", WALLET);
@@ -236,9 +240,7 @@ fn a_wallet_whose_file_says_too_little_takes_the_operators_explicit_word() {
     if !installed() {
         return;
     }
-    let keyring = wallet(b"password");
-    let _daemon = log_in(&keyring, b"password");
-    wait_for_wallet(&keyring);
+    let (keyring, _daemon) = logged_in();
     std::fs::remove_file(keyring.home().join(".local/share/kwalletd/kdewallet.salt")).unwrap();
     let error = refusal(open(&keyring));
     assert_eq!(

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use entrabot_tests::stand_in::{Options, RecordedRequest, Role};
+use serde_json::json;
 
 use super::{Finished, Home, spans};
 
@@ -114,4 +115,24 @@ pub(crate) fn killed_after(home: &Home, number: usize) -> io::Result<bool> {
         assert!(begun.elapsed() < Duration::from_secs(60), "the run hangs before request {number}");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// A server that runs while the key is rotated goes on, without one call that fails.
+pub(crate) fn expect_server_to_follow(home: &Home, rotation: &[&str]) -> io::Result<()> {
+    // So short a life that no token outlives the rotation.
+    home.cloud.set_behaviour(|behaviour| behaviour.token_lifetime_s = 6);
+    let client = home.serve()?;
+    let create =
+        || client.call("create_word_document", &json!({"file_name": "a", "content_html": "<p>x</p>"}));
+    let before = create()?;
+    assert!(!before.is_error, "{}", before.text);
+    home.run(rotation, &[])?.assert_code(0);
+    std::thread::sleep(Duration::from_millis(6500));
+    home.cloud.clear_requests();
+    // It still has the assertion that was signed for the old certificate, and shows another when that is refused.
+    let after = create()?;
+    assert!(!after.is_error, "{}", after.text);
+    let proofs = home.cloud.requests().iter().filter(|request| request.hop() == Some(1)).count();
+    assert!(proofs > 0, "a new token was asked for");
+    client.stop().map(drop)
 }
