@@ -1,5 +1,5 @@
-//! What runs beside the calls: the thread that syncs outcomes, the one that seals, and the word that this process is
-//! alive. Started with the first permit; a command that writes one record needs none of it.
+//! What runs beside the calls: the thread that writes for tasks and syncs outcomes, the one that seals, and the word that this process is
+//! alive. Started with the first permit and with a task's first record; a command that writes one record needs none of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +30,7 @@ impl Background {
         sealable: &Arc<AtomicBool>,
         data: &DataDir,
     ) -> Result<(), AuditError> {
-        if self.syncing.is_some() {
+        if self.is_started() {
             return Ok(());
         }
         let for_syncing = Arc::clone(engine);
@@ -46,6 +46,10 @@ impl Background {
         // Only tells a live call from an orphan: a log without it is as sound.
         self.registered = data.open().and_then(|data| owners::register(&*data, engine.mark())).ok();
         Ok(())
+    }
+
+    pub(crate) fn is_started(&self) -> bool {
+        self.syncing.is_some()
     }
 
     /// Writes and syncs what still waits, then seals; gives up after the deadline, when the disk or the key hangs.

@@ -79,10 +79,15 @@ mod clock {
     }
 }
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use commit::task::Kept;
 use commit::{GroupCommit, Put, Target, Until};
+use shuttle::rand::Rng as _;
 use shuttle::sync::Mutex;
 use shuttle::thread;
 
@@ -138,6 +143,7 @@ fn failure(what: &str) -> AuditError {
 impl Target for Disk {
     type Record = Line;
     type Written = ();
+    type Opened = u32;
 
     fn write(&self, records: &[Line]) -> Result<Put<()>, Failed> {
         let mut state = self.state.lock().unwrap();
@@ -184,8 +190,12 @@ impl Target for Disk {
         Ok(())
     }
 
-    fn closing(&self, line: &Line) -> Result<Option<Line>, AuditError> {
-        Ok(line.opens.then_some(Line { id: line.id + 1000, opens: false, closes: Some(line.id) }))
+    fn opened(line: &Line) -> Option<u32> {
+        line.opens.then_some(line.id)
+    }
+
+    fn closing(&self, &id: &u32) -> Result<Line, AuditError> {
+        Ok(Line { id: id + 1000, opens: false, closes: Some(id) })
     }
 
     fn size(_line: &Line) -> usize {
@@ -202,6 +212,10 @@ type Fate = (Line, Until, Result<(), AuditError>);
 
 fn put(log: &GroupCommit<Disk>, line: Line, until: Until) -> Fate {
     let result = log.submit(line, until);
+    told(log, line, until, result)
+}
+
+fn told(log: &GroupCommit<Disk>, line: Line, until: Until, result: Result<(), AuditError>) -> Fate {
     if result.is_ok() {
         let state = log.target().state.lock().unwrap();
         let at = state.lines.iter().position(|other| other.id == line.id);
@@ -211,14 +225,59 @@ fn put(log: &GroupCommit<Disk>, line: Line, until: Until) -> Fate {
     (line, until, result)
 }
 
+/// The same by a task, which gives up after so many looks.
+async fn put_async(log: &GroupCommit<Disk>, line: Line, until: Until, mut looks: u32) -> Fate {
+    let kept = if line.opens { Kept::No } else { Kept::Yes };
+    let mut submission = log.submission(line, until, kept);
+    let result = poll_fn(|context| match Pin::new(&mut submission).poll(context) {
+        Poll::Pending if looks == 0 => Poll::Ready(Err(AuditError::Timeout { waited: DEADLINE })),
+        Poll::Pending if looks < PATIENT => {
+            looks -= 1;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+        result => result,
+    })
+    .await;
+    drop(submission);
+    told(log, line, until, result)
+}
+
+/// Whoever looks so often never gives up.
+const PATIENT: u32 = u32::MAX;
+
 /// Three callers, each with an act and its outcome, beside the background; what became of each record.
 fn run(disk: Disk) -> (Arc<GroupCommit<Disk>>, Vec<Fate>) {
+    run_beside_tasks(disk, 3, 0, || PATIENT)
+}
+
+/// So many of them are threads, and so many tasks.
+fn run_beside_tasks(
+    disk: Disk,
+    threads: u32,
+    tasks: u32,
+    looks: fn() -> u32,
+) -> (Arc<GroupCommit<Disk>>, Vec<Fate>) {
     let log = Arc::new(GroupCommit::new(disk, DEADLINE));
     let background = {
         let log = Arc::clone(&log);
         thread::spawn(move || log.run_background())
     };
-    let callers: Vec<_> = (0..3)
+    let tasks: Vec<_> = (threads..threads + tasks)
+        .map(|caller| {
+            let log = Arc::clone(&log);
+            shuttle::future::spawn(async move {
+                let act = put_async(&log, Line::act(caller * 10), Until::Durable, looks()).await;
+                if act.2.is_err() {
+                    return vec![act];
+                }
+                let outcome =
+                    put_async(&log, Line::outcome(caller * 10 + 1), Until::Written, looks()).await;
+                vec![act, outcome]
+            })
+        })
+        .collect();
+    let callers: Vec<_> = (0..threads)
         .map(|caller| {
             let log = Arc::clone(&log);
             thread::spawn(move || {
@@ -231,7 +290,13 @@ fn run(disk: Disk) -> (Arc<GroupCommit<Disk>>, Vec<Fate>) {
             })
         })
         .collect();
-    let fates = callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect();
+    let mut fates: Vec<Fate> = Vec::new();
+    for task in tasks {
+        // Its background may be gone with a commit that panicked.
+        fates.extend(shuttle::future::block_on(task).unwrap());
+    }
+    let by_threads: Vec<Fate> = callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect();
+    fates.extend(by_threads);
     log.close();
     background.join().unwrap();
     (log, fates)
@@ -283,6 +348,78 @@ fn many_records_of_one_caller_keep_their_order_beside_another() {
         },
         ORDERS,
     );
+}
+
+#[test]
+fn tasks_are_served_beside_threads_and_without_any() {
+    for threads in 0..=1 {
+        shuttle::check_random(
+            move || {
+                clock::press(false);
+                let (log, fates) = run_beside_tasks(Disk::default(), threads, 3, || PATIENT);
+                assert!(fates.iter().all(|(.., result)| result.is_ok()), "{fates:?}");
+                let state = log.target().state.lock().unwrap();
+                for (line, ..) in &fates {
+                    assert_eq!(count(&state, |other| other.id == line.id), 1);
+                }
+                assert_eq!(state.synced, state.lines.len(), "the background syncs what is left");
+            },
+            ORDERS / 2,
+        );
+    }
+}
+
+#[test]
+fn a_task_that_gave_up_is_not_acted_for_but_its_outcome_is_on_record() {
+    shuttle::check_random(
+        || {
+            clock::press(true);
+            let looks = || shuttle::rand::thread_rng().gen_range(0..12);
+            let (log, fates) = run_beside_tasks(Disk::default(), 1, 3, looks);
+            assert!(log.check().is_ok());
+            assert_told_the_truth(&log, &fates);
+            let state = log.target().state.lock().unwrap();
+            for (line, ..) in fates.iter().filter(|(line, ..)| !line.opens && line.id >= 10) {
+                assert_eq!(count(&state, |other| other.id == line.id), 1, "{fates:?}");
+            }
+        },
+        ORDERS,
+    );
+}
+
+#[test]
+fn a_failure_is_told_to_the_tasks_that_it_meets() {
+    type Breaks = fn(u32) -> Disk;
+    let failures: [Breaks; 3] = [
+        |number| Disk { break_sync: Some(number), ..Disk::default() },
+        |number| Disk { refuse: Some(number), ..Disk::default() },
+        |number| Disk { halve: Some(number), ..Disk::default() },
+    ];
+    for failure in failures {
+        for number in 1..=3 {
+            shuttle::check_random(
+                move || {
+                    clock::press(false);
+                    let looks = || match shuttle::rand::thread_rng().gen_bool(0.5) {
+                        true => PATIENT,
+                        false => 3,
+                    };
+                    let (log, fates) = run_beside_tasks(failure(number), 1, 2, looks);
+                    let stopped = log.check().is_err();
+                    if !log.target().state.lock().unwrap().broken {
+                        assert_told_the_truth(&log, &fates);
+                    }
+                    let state = log.target().state.lock().unwrap();
+                    assert!(!state.broken || stopped);
+                    for (line, ..) in fates.iter().filter(|(line, ..)| !line.opens && line.id >= 10) {
+                        let written = count(&state, |other| other.id == line.id);
+                        assert!(stopped || written == 1, "an outcome is never lost in silence: {fates:?}");
+                    }
+                },
+                ORDERS / 6,
+            );
+        }
+    }
 }
 
 /// What each caller was told is what is on the log: closed is exactly what its caller gave up on.

@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::AuditError;
+#[cfg(feature = "async")]
+use crate::commit::task::{Kept, Submission};
 use crate::commit::{GroupCommit, Put, Target, Until};
 use crate::journal::{Failed, Journal, Written};
 use crate::line::{Body, Record};
@@ -18,7 +20,7 @@ pub(crate) struct Engine {
 }
 
 /// What the groups are written to.
-struct Directory {
+pub(crate) struct Directory {
     journal: Mutex<Journal>,
     locker: Locker,
     clock: Arc<dyn Clock>,
@@ -35,6 +37,7 @@ impl std::fmt::Debug for Engine {
 impl Target for Directory {
     type Record = Record;
     type Written = Written;
+    type Opened = Arc<Body>;
 
     fn write(&self, records: &[Record]) -> Result<Put<Written>, Failed> {
         let mut journal = self.journal();
@@ -50,8 +53,12 @@ impl Target for Directory {
         written.file.sync_data().map_err(|e| AuditError::storage("sync", &*written.name, &e))
     }
 
-    fn closing(&self, record: &Record) -> Result<Option<Record>, AuditError> {
-        record.opens.as_ref().map(|body| self.abandoned(body)).transpose()
+    fn opened(record: &Record) -> Option<Arc<Body>> {
+        record.opens.clone()
+    }
+
+    fn closing(&self, body: &Arc<Body>) -> Result<Record, AuditError> {
+        self.abandoned(body)
     }
 
     fn size(record: &Record) -> usize {
@@ -119,6 +126,12 @@ impl Engine {
     /// Puts a record on the log and waits until it is taken.
     pub(crate) fn submit(&self, record: Record, until: Until) -> Result<(), AuditError> {
         self.commit.submit(record, until)
+    }
+
+    /// The same for a task, without the deadline.
+    #[cfg(feature = "async")]
+    pub(crate) fn submission(&self, record: Record, until: Until, kept: Kept) -> Submission<'_, Directory> {
+        self.commit.submission(record, until, kept)
     }
 
     /// Puts records on the log in order and hands each result out as soon as it is known.

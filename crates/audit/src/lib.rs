@@ -3,6 +3,8 @@
 
 mod anchor;
 mod announced;
+#[cfg(feature = "async")]
+mod async_door;
 mod background;
 #[cfg(test)]
 mod case_tests;

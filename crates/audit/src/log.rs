@@ -1,5 +1,5 @@
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use entrabot_identity::{Action, ActionGate, Admitted, Attribute, Attribution, GateError, OutcomeSync};
@@ -23,18 +23,19 @@ use crate::{AuditError, AuditOptions, Auditable, CallId, EventId, LogEntry, Perm
 /// The file that every writer locks.
 pub(crate) const LOCK: &str = ".lock";
 
-/// The log of one directory. Cheap to clone; all clones share one writer. Every method blocks.
+/// The log of one directory. Cheap to clone; all clones share one writer. Every method blocks, but for those whose name
+/// ends in `_async`.
 #[derive(Clone, Debug)]
 pub struct AuditLog {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    engine: Arc<Engine>,
-    who: Arc<dyn Attribute>,
+pub(crate) struct Inner {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) who: Arc<dyn Attribute>,
     outcome_sync: OutcomeSync,
-    deadline: Duration,
+    pub(crate) deadline: Duration,
     require_seal: bool,
     /// Whether the last attempt to seal, or to take the key, worked.
     sealable: Arc<AtomicBool>,
@@ -155,11 +156,7 @@ impl AuditLog {
     /// The call may not be made.
     pub fn permit<C: Auditable>(&self, call: C) -> Result<Permit<C>, AuditError> {
         let subject = call.subject();
-        let who = self
-            .inner
-            .who
-            .attribute()
-            .map_err(|reason| AuditError::unattributed(subject.action(), subject.action(), reason))?;
+        let who = self.inner.who.attribute().map_err(|reason| subject.unattributed(reason))?;
         let (span, recorded) = self.begin(|id| subject.body(&who, id))?;
         Ok(Permit::new(call, recorded, span))
     }
@@ -173,7 +170,7 @@ impl AuditLog {
         notices
     }
 
-    fn record_of(&self, entry: &LogEntry) -> Result<Record, AuditError> {
+    pub(crate) fn record_of(&self, entry: &LogEntry) -> Result<Record, AuditError> {
         entry.check()?;
         let who = self.inner.who.attribute_as(entry.attribution()).map_err(|reason| {
             let (action, resource) = entry.shown();
@@ -185,21 +182,26 @@ impl AuditLog {
 
     pub(crate) fn begin(&self, body: impl FnOnce(CallId) -> Body) -> Result<(Span, Recorded), AuditError> {
         self.inner.engine.check()?;
-        let inner = &*self.inner;
-        inner.background.lock().unwrap_or_else(PoisonError::into_inner).start(
-            &inner.engine,
-            inner.sealer.as_ref(),
-            &inner.sealable,
-            &inner.data,
-        )?;
+        self.start_background()?;
         self.check_sealable()?;
+        let opening = self.opening(body)?;
+        self.inner.engine.submit(opening.record, Until::Durable)?;
+        Ok((Span::new(self.clone(), opening.body), opening.recorded))
+    }
+
+    pub(crate) fn start_background(&self) -> Result<(), AuditError> {
+        let inner = &*self.inner;
+        inner.background().start(&inner.engine, inner.sealer.as_ref(), &inner.sealable, &inner.data)
+    }
+
+    /// What opens a span, not yet on record.
+    pub(crate) fn opening(&self, body: impl FnOnce(CallId) -> Body) -> Result<Opening, AuditError> {
         let reading = self.inner.engine.clock().now();
         let call_id = CallId(self.inner.engine.mark().put_on(new_id(reading.as_millis())));
         let body = Arc::new(body(call_id));
         let record = Record::new(&body, "pending", None, reading)?.opening(&body);
-        let event_id = record.event;
-        self.inner.engine.submit(record, Until::Durable)?;
-        Ok((Span::new(self.clone(), body), Recorded { call_id, event_id }))
+        let recorded = Recorded { call_id, event_id: record.event };
+        Ok(Opening { record, body, recorded })
     }
 
     /// Writes a span's outcome. When that fails the log refuses everything from then on.
@@ -210,14 +212,18 @@ impl AuditLog {
         error_type: Option<&'static str>,
     ) -> Result<(), AuditError> {
         let engine = &self.inner.engine;
-        let until = match self.inner.outcome_sync {
+        Record::new(body, outcome, error_type, engine.clock().now())
+            .and_then(|record| engine.submit(record, self.outcome_until()))
+            .inspect_err(|error| engine.stop(error.clone()))
+    }
+
+    /// When an outcome counts as taken.
+    pub(crate) fn outcome_until(&self) -> Until {
+        match self.inner.outcome_sync {
             OutcomeSync::Background => Until::Written,
             // Also for a setting that this version does not know.
             _ => Until::Durable,
-        };
-        Record::new(body, outcome, error_type, engine.clock().now())
-            .and_then(|record| engine.submit(record, until))
-            .inspect_err(|error| engine.stop(error.clone()))
+        }
     }
 
     /// Leaves failure(abandoned) for a span that nobody closed. Never blocks on the disk.
@@ -225,8 +231,8 @@ impl AuditLog {
         self.inner.engine.leave_abandoned(body);
     }
 
-    fn check_sealable(&self) -> Result<(), AuditError> {
-        if !self.inner.require_seal || self.inner.sealable.load(Ordering::Acquire) {
+    pub(crate) fn check_sealable(&self) -> Result<(), AuditError> {
+        if self.inner.is_sealable() {
             return Ok(());
         }
         self.sealer()?.prepare()?;
@@ -315,6 +321,30 @@ impl AuditLog {
 
     pub(crate) fn data(&self) -> &DataDir {
         &self.inner.data
+    }
+}
+
+/// What opens a span.
+pub(crate) struct Opening {
+    pub(crate) record: Record,
+    pub(crate) body: Arc<Body>,
+    pub(crate) recorded: Recorded,
+}
+
+impl Inner {
+    fn background(&self) -> MutexGuard<'_, Background> {
+        self.background.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the background runs already.
+    #[cfg(feature = "async")]
+    pub(crate) fn is_started(&self) -> bool {
+        self.background.try_lock().is_ok_and(|background| background.is_started())
+    }
+
+    /// Whether a record may be written as far as its seal is concerned.
+    pub(crate) fn is_sealable(&self) -> bool {
+        !self.require_seal || self.sealable.load(Ordering::Acquire)
     }
 }
 

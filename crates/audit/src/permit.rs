@@ -41,6 +41,14 @@ impl Span {
             None => Ok(()),
         }
     }
+
+    #[cfg(feature = "async")]
+    async fn close_async(mut self, outcome: &'static str) -> Result<(), AuditError> {
+        match self.body.take() {
+            Some(body) => self.log.close_span_async(&body, outcome).await,
+            None => Ok(()),
+        }
+    }
 }
 
 impl Drop for Span {
@@ -84,10 +92,24 @@ impl<C: Auditable> Permit<C> {
 
     /// Closes the span: `Ok` is success, `Err` is failure. Blocks for one write.
     pub fn finish<T, E>(self, result: Result<T, E>) -> Settled<T, E> {
-        let outcome = if result.is_ok() { "success" } else { "failure" };
-        let lost = self.span.close(outcome, None).err().map(AuditOutcomeLost::new);
-        Settled { result, recorded: self.recorded, lost }
+        let closed = self.span.close(outcome_of(&result), None);
+        Settled::new(result, self.recorded, closed)
     }
+
+    /// As [`Permit::finish`], for a task. Dropped after its first poll, the outcome is written all the same; dropped
+    /// before, it is failure(abandoned).
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with its clock enabled.
+    #[cfg(feature = "async")]
+    pub async fn finish_async<T, E>(self, result: Result<T, E>) -> Settled<T, E> {
+        let closed = self.span.close_async(outcome_of(&result)).await;
+        Settled::new(result, self.recorded, closed)
+    }
+}
+
+fn outcome_of<T, E>(result: &Result<T, E>) -> &'static str {
+    if result.is_ok() { "success" } else { "failure" }
 }
 
 /// Shows the ids, never the call: it holds the tool's arguments.
@@ -122,6 +144,10 @@ pub enum SettleError<T, E> {
 }
 
 impl<T, E> Settled<T, E> {
+    fn new(result: Result<T, E>, recorded: Recorded, closed: Result<(), AuditError>) -> Self {
+        Self { result, recorded, lost: closed.err().map(AuditOutcomeLost::new) }
+    }
+
     /// The ids under which the call is on record.
     pub fn recorded(&self) -> Recorded {
         self.recorded

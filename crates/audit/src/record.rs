@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use entrabot_identity::{Action, Attribution, AttributionType, Human};
+use entrabot_identity::{Action, Attribution, AttributionType, Human, Unattributed};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -107,6 +107,11 @@ impl Subject {
         match self {
             Self::WorkIq { server, tool } => format!("a365.{server}.{tool}"),
         }
+    }
+
+    /// Why it cannot be done: nobody can be said to act.
+    pub(crate) fn unattributed(&self, reason: Unattributed) -> AuditError {
+        AuditError::unattributed(self.action(), self.action(), reason)
     }
 
     pub(crate) fn body(&self, who: &Attribution, call: CallId) -> Body {

@@ -157,6 +157,9 @@ pub trait Attribute: sealed::Sealed + Send + Sync + std::fmt::Debug {
     /// # Errors
     /// See [`Unattributed`].
     fn attribute_as(&self, kind: AttributionType) -> Result<Attribution, Unattributed>;
+
+    /// Whether saying it may block, because the keyring may have to be asked.
+    fn may_block(&self) -> bool;
 }
 
 /// session user → agent id → blueprint app id → keystore.
@@ -256,6 +259,10 @@ impl Attribute for AttributionChain {
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn may_block(&self) -> bool {
+        self.agent_id.is_none() && self.blueprint_app_id.is_none() && self.keystore.is_some()
     }
 }
 

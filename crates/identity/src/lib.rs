@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod attribution;
-#[cfg(feature = "tokens")]
+#[cfg(feature = "runtime")]
 mod blocking;
 mod config;
 #[cfg(feature = "federated")]
@@ -23,7 +23,7 @@ mod provisioning;
 mod tokens;
 
 pub use attribution::{Attribute, Attribution, AttributionChain, AttributionType, Unattributed, Via};
-#[cfg(feature = "tokens")]
+#[cfg(feature = "runtime")]
 pub use blocking::{Lost, spawn_blocking};
 pub use config::{
     AuditSigning, BaseUrl, BlueprintCredential, Cloud, Config, ConfigError, ConfirmWrites, LogLevel, Mode,

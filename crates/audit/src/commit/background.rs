@@ -1,49 +1,45 @@
-//! What runs beside the callers: leads for records that nobody waits for, and syncs outcomes in time.
+//! What runs beside the callers: leads for tasks and for records that nobody waits for, and syncs outcomes in time.
 
 use std::time::Duration;
 
-use super::sync::{Ordering, PoisonError};
+use super::sync::PoisonError;
 use super::{GroupCommit, Target, lock};
 use crate::AuditError;
 
-/// How long an acknowledged outcome may wait for its sync.
-const OUTCOME_SYNC: Duration = Duration::from_millis(100);
+/// When an acknowledged outcome is synced, so that it is durable within 100 ms.
+const OUTCOME_SYNC: Duration = Duration::from_millis(50);
 
 impl<T: Target> GroupCommit<T> {
-    /// The background: leads for records that nobody waits for, and syncs outcomes in time.
+    /// Leads for tasks and for records that nobody waits for, and syncs outcomes in time.
     pub(crate) fn run_background(&self) {
         let mut queue = lock(&self.queue);
         loop {
-            if !queue.leading && !queue.groups.is_empty() {
+            let left = queue.unsynced.as_ref().map(|unsynced| {
+                OUTCOME_SYNC.saturating_sub(self.target.now().saturating_duration_since(unsynced.since))
+            });
+            if left == Some(Duration::ZERO) {
+                drop(queue);
+                // A failure stops the log, which is all that can still be said here.
+                let _stopped = self.sync_written();
+                queue = lock(&self.queue);
+            } else if !queue.leading && (!queue.groups.is_empty() || queue.pace.tasks > 1) {
                 queue.leading = true;
                 drop(queue);
                 self.lead();
                 queue = lock(&self.queue);
-                continue;
-            }
-            if queue.closing && queue.groups.is_empty() && !queue.leading {
+            } else if queue.closing && queue.groups.is_empty() && !queue.leading {
                 drop(queue);
-                // A failure stops the log, which is all that can still be said here.
                 let _stopped = self.sync_written();
                 return;
-            }
-            match queue.unsynced.as_ref().map(|(number, _)| *number) {
-                None => {
-                    queue.background_sleeps = true;
-                    queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
-                    queue.background_sleeps = false;
-                }
-                Some(seen) => {
-                    let half = OUTCOME_SYNC / 2;
-                    queue = self.wake.wait_timeout(queue, half).unwrap_or_else(PoisonError::into_inner).0;
-                    // Still the same one, or others after it, and no sync of theirs in between.
-                    let due = queue.unsynced.is_some() && self.durable.load(Ordering::SeqCst) < seen;
-                    if due && queue.groups.is_empty() {
-                        drop(queue);
-                        let _stopped = self.sync_written();
-                        queue = lock(&self.queue);
+            } else {
+                queue.background_sleeps = true;
+                queue = match left {
+                    None => self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                    Some(left) => {
+                        self.wake.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0
                     }
-                }
+                };
+                queue.background_sleeps = false;
             }
         }
     }
@@ -56,10 +52,8 @@ impl<T: Target> GroupCommit<T> {
 
     /// Makes durable all that was written up to now.
     fn sync_written(&self) -> Result<(), AuditError> {
-        let unsynced = lock(&self.queue).unsynced.clone();
-        let Some((number, written)) = unsynced else { return self.check_stopped() };
-        self.make_durable(number, &written)?;
-        lock(&self.queue).forget_synced(number);
-        Ok(())
+        let unsynced = lock(&self.queue).unsynced.take();
+        let Some(unsynced) = unsynced else { return self.check_stopped() };
+        self.make_durable(unsynced.number, &unsynced.written)
     }
 }

@@ -1,17 +1,29 @@
 //! Where the callers of one group wait, and what they are told.
 
+use std::task::Waker;
 use std::time::Duration;
 
 use super::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use super::{Until, lock};
 use crate::AuditError;
 
-/// One who waits for a record.
+/// For whom a record is.
 #[derive(Clone, Copy)]
 pub(super) struct Caller {
     /// Rises from record to record.
     pub(super) ticket: u64,
     pub(super) until: Until,
+    pub(super) who: Who,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Who {
+    /// A thread that waits, and can lead.
+    Thread,
+    /// A task that waits.
+    Task,
+    /// Whoever waits may stop waiting: the record stands all the same, and must not be lost in silence.
+    Nobody,
 }
 
 pub(super) struct Group {
@@ -28,8 +40,15 @@ pub(super) struct State {
     pub(super) lead: bool,
     parked_until_written: usize,
     parked_until_durable: usize,
+    tasks: Vec<Task>,
     /// Who gave up after the leader had taken the group.
     pub(super) given_up: Vec<u64>,
+}
+
+struct Task {
+    until: Until,
+    /// Taken when it is woken.
+    waker: Option<Waker>,
 }
 
 enum Stage {
@@ -46,6 +65,7 @@ impl Group {
             lead: false,
             parked_until_written: 0,
             parked_until_durable: 0,
+            tasks: Vec::new(),
             given_up: Vec::new(),
         };
         Self { state: Mutex::new(state), on_written: Condvar::new(), on_durable: Condvar::new() }
@@ -89,10 +109,12 @@ impl Group {
         let mut state = lock(&self.state);
         state.stage = Stage::Written;
         let parked = state.parked_until_written > 0;
+        let tasks = state.take_wakers(|until| until == Until::Written);
         drop(state);
         if parked {
             self.on_written.notify_all();
         }
+        tasks.into_iter().for_each(Waker::wake);
     }
 
     /// Wakes everybody; gives the tickets of those that gave up.
@@ -104,8 +126,9 @@ impl Group {
         given_up
     }
 
-    fn wake_all(&self, state: MutexGuard<'_, State>) {
+    fn wake_all(&self, mut state: MutexGuard<'_, State>) {
         let (written, durable) = (state.parked_until_written > 0, state.parked_until_durable > 0);
+        let tasks = state.take_wakers(|_| true);
         drop(state);
         if written {
             self.on_written.notify_all();
@@ -113,6 +136,7 @@ impl Group {
         if durable {
             self.on_durable.notify_all();
         }
+        tasks.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -128,6 +152,22 @@ impl State {
             Stage::Written if caller.until == Until::Written => Some(Ok(())),
             Stage::Written | Stage::Open => None,
         }
+    }
+
+    /// Has a task woken once its record is taken. `slot` is the task's own, which it keeps.
+    pub(super) fn wake_then(&mut self, slot: &mut Option<usize>, until: Until, waker: &Waker) {
+        match slot.and_then(|slot| self.tasks.get_mut(slot)) {
+            Some(Task { waker: Some(old), .. }) => old.clone_from(waker),
+            Some(task) => task.waker = Some(waker.clone()),
+            None => {
+                *slot = Some(self.tasks.len());
+                self.tasks.push(Task { until, waker: Some(waker.clone()) });
+            }
+        }
+    }
+
+    fn take_wakers(&mut self, wanted: impl Fn(Until) -> bool) -> Vec<Waker> {
+        self.tasks.iter_mut().filter(|task| wanted(task.until)).filter_map(|task| task.waker.take()).collect()
     }
 
     fn parked(&mut self, until: Until) -> &mut usize {

@@ -1,9 +1,10 @@
 //! The leader: one caller at a time that writes and syncs for all.
 
+use std::task::Waker;
 use std::time::Duration;
 
-use super::group::Caller;
-use super::queue::{Queue, Waiting};
+use super::group::Who;
+use super::queue::{Queue, Unsynced, Waiting};
 use super::sync::{MutexGuard, Ordering, yield_now};
 use super::{GroupCommit, Put, Target, Until, lock};
 use crate::AuditError;
@@ -30,7 +31,7 @@ impl<T: Target> GroupCommit<T> {
             });
             // Those that are about to be woken may be back before the lead is handed over: counted later, they would
             // count twice, and the next leader would wait in vain for more than there are.
-            self.expect(led.waiting.callers_until(Until::Durable));
+            self.expect(led.waiting.callers_until(Until::Durable), led.waiting.tasks());
             led.finish(&result);
         }
         hand_over.done = true;
@@ -46,15 +47,16 @@ impl<T: Target> GroupCommit<T> {
                 Ok(())
             }
         });
-        self.expect(1);
+        self.expect(1, 0);
         hand_over.done = true;
         result
     }
 
-    /// So many are about to come back, beside those that wait already.
-    fn expect(&self, served: usize) {
+    /// So many are about to come back, some of them tasks, beside those that wait already.
+    fn expect(&self, served: usize, tasks: usize) {
         let mut queue = lock(&self.queue);
         queue.pace.expected = served + queue.length;
+        queue.pace.tasks = tasks;
     }
 
     /// Tells those that wait how far their records have come, as far as anybody waits for it.
@@ -82,7 +84,8 @@ impl<T: Target> GroupCommit<T> {
     /// Leaves the sync to the next record that needs one, or to the background.
     fn leave_unsynced(&self, number: u64, written: T::Written) {
         let mut queue = lock(&self.queue);
-        queue.unsynced = Some((number, written));
+        let since = queue.unsynced.as_ref().map_or_else(|| self.target.now(), |before| before.since);
+        queue.unsynced = Some(Unsynced { number, written, since });
         if queue.background_sleeps {
             self.wake.notify_all();
         }
@@ -93,11 +96,15 @@ impl<T: Target> GroupCommit<T> {
         if queue.length < queue.pace.expected {
             queue = self.gather(queue);
         }
+        queue.pace.tasks = 0;
         let group = queue.groups.pop_front()?;
         queue.length -= group.records.len();
         if queue.outside > 0 {
             self.room.notify_all();
         }
+        let outside = std::mem::take(&mut queue.tasks_outside);
+        drop(queue);
+        outside.into_iter().for_each(Waker::wake);
         Some(group)
     }
 
@@ -162,13 +169,13 @@ impl<T: Target> GroupCommit<T> {
         let mut queue = lock(&self.queue);
         queue.forget_synced(self.durable.load(Ordering::SeqCst));
         if let Some(next) = queue.groups.front()
-            && next.callers.iter().any(Option::is_some)
+            && next.has_thread()
         {
             next.group.appoint_leader();
             return;
         }
         queue.leading = false;
-        if !queue.groups.is_empty() {
+        if queue.background_sleeps && !queue.groups.is_empty() {
             self.wake.notify_all();
         }
     }
@@ -178,7 +185,7 @@ impl<T: Target> GroupCommit<T> {
 struct Led<'a, T: Target> {
     commit: &'a GroupCommit<T>,
     waiting: Waiting<T::Record>,
-    /// Why a record is not on the log that nobody waits for.
+    /// Why a record is not on the log although it has to be.
     lost: Option<AuditError>,
     done: bool,
 }
@@ -189,10 +196,10 @@ impl<T: Target> Led<'_, T> {
     fn refuse_from(&mut self, count: usize, error: AuditError) {
         self.waiting.records.truncate(count);
         let refused = self.waiting.callers.split_off(count);
-        if refused.iter().any(Option::is_none) {
+        if refused.iter().any(|caller| caller.who == Who::Nobody) {
             self.lost = Some(error.clone());
         }
-        if let Some(first) = refused.iter().flatten().next() {
+        if let Some(first) = refused.first() {
             self.waiting.group.refuse_from(first.ticket, error);
         }
     }
@@ -201,7 +208,7 @@ impl<T: Target> Led<'_, T> {
         self.done = true;
         let given_up = self.waiting.group.finish(result);
         if let Err(error) = result
-            && self.waiting.callers.iter().any(Option::is_none)
+            && self.waiting.callers.iter().any(|caller| caller.who == Who::Nobody)
         {
             self.lost = Some(error.clone());
         }
@@ -216,12 +223,11 @@ impl<T: Target> Led<'_, T> {
 
     /// Closes what a record opened whose caller gave up.
     fn close(&self, ticket: u64) {
-        let same = |caller: &Option<Caller>| caller.is_some_and(|caller| caller.ticket == ticket);
-        let Some(index) = self.waiting.callers.iter().position(same) else { return };
-        match self.commit.target.closing(&self.waiting.records[index]) {
-            Ok(Some(closing)) => self.commit.leave(closing),
-            Ok(None) => {}
-            Err(error) => self.commit.stop(error),
+        let Some(index) = self.waiting.callers.iter().position(|caller| caller.ticket == ticket) else {
+            return;
+        };
+        if let Some(opened) = T::opened(&self.waiting.records[index]) {
+            self.commit.close_opened(&opened);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The group commit. Callers queue their records in groups; one of them, the leader, writes the oldest group under the
-//! lock and syncs once for all of it. The next leader is one that waits in the next group. Nobody waits longer than
-//! the deadline.
+//! lock and syncs once for all of it. The next leader is a thread that waits in the next group, or the background where
+//! only tasks wait. Nobody waits longer than the deadline.
 //!
 //! A record that stands for a coming act is acknowledged only after its sync. An outcome is acknowledged after its
 //! write; the next sync, at most 100 ms later, makes it durable. What is on the log is acknowledged even when a later
@@ -10,9 +10,12 @@ mod background;
 mod group;
 mod lead;
 mod queue;
+#[cfg_attr(not(feature = "async"), allow(dead_code, reason = "tasks come by the async door alone"))]
+pub(crate) mod task;
 
 use std::time::{Duration, Instant};
 
+use self::group::{State, Who};
 use self::queue::{Place, Queue};
 use super::sync::{self, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, PoisonError};
 use crate::AuditError;
@@ -26,13 +29,16 @@ pub(crate) trait Target {
     type Record;
     /// What a sync has to cover.
     type Written: Clone;
+    /// What a record opened and another has to close.
+    type Opened;
 
     /// Writes records in order. Called by one thread at a time.
     fn write(&self, records: &[Self::Record]) -> Result<Put<Self::Written>, Failed>;
     /// Makes durable what was written up to there.
     fn sync(&self, written: &Self::Written) -> Result<(), AuditError>;
-    /// The record that closes what this one opened: it is on record although its caller was refused.
-    fn closing(&self, record: &Self::Record) -> Result<Option<Self::Record>, AuditError>;
+    fn opened(record: &Self::Record) -> Option<Self::Opened>;
+    /// The record that closes what another opened: that is on record although its caller was refused.
+    fn closing(&self, opened: &Self::Opened) -> Result<Self::Record, AuditError>;
     /// About how many bytes it takes.
     fn size(record: &Self::Record) -> usize;
     fn now(&self) -> Instant;
@@ -200,8 +206,25 @@ impl<T: Target> GroupCommit<T> {
     /// Leaves a record to the background; never blocks on the disk.
     pub(crate) fn leave(&self, record: T::Record) {
         let mut queue = lock(&self.queue);
-        queue.add(record, None);
+        queue.add(record, Until::Written, Who::Nobody);
         self.wake.notify_all();
+    }
+
+    /// Closes what a record opened whose caller gave up.
+    fn close_opened(&self, opened: &T::Opened) {
+        match self.target.closing(opened) {
+            Ok(closing) => self.leave(closing),
+            Err(error) => self.stop(error),
+        }
+    }
+
+    /// For a caller that gave up: takes its record back, or leaves word for the leader that has it.
+    fn withdraw(&self, mut queue: MutexGuard<'_, Queue<T>>, mut state: MutexGuard<'_, State>, place: &Place) {
+        if !queue.take_back(place) {
+            state.given_up.push(place.caller.ticket);
+        } else if queue.outside > 0 {
+            self.room.notify_one();
+        }
     }
 
     fn wait(&self, place: &Place, deadline: Instant) -> Result<(), AuditError> {
@@ -224,17 +247,13 @@ impl<T: Target> GroupCommit<T> {
             }
             // Too late. Nothing that is still queued may be written later as if it had been allowed.
             drop(state);
-            let mut queue = lock(&self.queue);
+            let queue = lock(&self.queue);
             state = lock(&group.state);
             if state.lead || state.result(*caller).is_some() {
                 drop(queue);
                 continue;
             }
-            if !queue.take_back(place) {
-                state.given_up.push(caller.ticket);
-            } else if queue.outside > 0 {
-                self.room.notify_one();
-            }
+            self.withdraw(queue, state, place);
             return Err(AuditError::Timeout { waited: self.deadline });
         }
     }

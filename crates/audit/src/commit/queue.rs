@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
 
-use super::group::{Caller, Group};
+use super::group::{Caller, Group, Who};
 use super::{Target, Until};
 use crate::journal::MAX_WRITE;
 use crate::line::MAX_LINE;
@@ -16,23 +18,34 @@ pub(super) struct Queue<T: Target> {
     pub(super) groups: VecDeque<Waiting<T::Record>>,
     /// How many records are in them.
     pub(super) length: usize,
-    /// How many callers wait for room.
+    /// How many threads wait for room, and which tasks.
     pub(super) outside: usize,
+    pub(super) tasks_outside: Vec<Waker>,
     pub(super) leading: bool,
     pub(super) closing: bool,
     /// What the last sync did not cover.
-    pub(super) unsynced: Option<(u64, T::Written)>,
+    pub(super) unsynced: Option<Unsynced<T::Written>>,
     pub(super) background_sleeps: bool,
     next_ticket: u64,
     pub(super) pace: Pace,
+}
+
+/// Groups that were written and not yet synced.
+#[derive(Clone)]
+pub(super) struct Unsynced<W> {
+    /// The last one's number.
+    pub(super) number: u64,
+    pub(super) written: W,
+    /// When the first of them was written.
+    pub(super) since: Instant,
 }
 
 /// A group that is still open.
 pub(super) struct Waiting<R> {
     pub(super) group: Arc<Group>,
     pub(super) records: Vec<R>,
-    /// Who waits for each record; nobody for what a drop left.
-    pub(super) callers: Vec<Option<Caller>>,
+    /// For whom each record is.
+    pub(super) callers: Vec<Caller>,
     bytes: usize,
 }
 
@@ -48,6 +61,8 @@ pub(super) struct Place {
 pub(super) struct Pace {
     /// How many may come at once.
     pub(super) expected: usize,
+    /// How many of them are tasks that were just served.
+    pub(super) tasks: usize,
     /// So many groups go without waiting, since it was in vain.
     pub(super) hurried: u32,
 }
@@ -58,6 +73,7 @@ impl<T: Target> Queue<T> {
             groups: VecDeque::new(),
             length: 0,
             outside: 0,
+            tasks_outside: Vec::new(),
             leading: false,
             closing: false,
             unsynced: None,
@@ -72,15 +88,15 @@ impl<T: Target> Queue<T> {
         !self.leading && self.groups.is_empty() && self.pace.expected <= 1
     }
 
-    /// The record's place, and whether its caller is to lead.
+    /// The record's place, and whether its caller, a thread, is to lead.
     pub(super) fn push(&mut self, record: T::Record, until: Until) -> (Place, bool) {
-        let caller = Caller { ticket: self.next_ticket, until };
-        self.next_ticket += 1;
-        let group = self.add(record, Some(caller));
-        (Place { group, caller }, !std::mem::replace(&mut self.leading, true))
+        let place = self.add(record, until, Who::Thread);
+        (place, !std::mem::replace(&mut self.leading, true))
     }
 
-    pub(super) fn add(&mut self, record: T::Record, caller: Option<Caller>) -> Arc<Group> {
+    pub(super) fn add(&mut self, record: T::Record, until: Until, who: Who) -> Place {
+        let caller = Caller { ticket: self.next_ticket, until, who };
+        self.next_ticket += 1;
         if self.groups.back().is_none_or(Waiting::is_full) {
             self.groups.push_back(Waiting::new());
         }
@@ -89,7 +105,7 @@ impl<T: Target> Queue<T> {
         waiting.records.push(record);
         waiting.callers.push(caller);
         self.length += 1;
-        Arc::clone(&waiting.group)
+        Place { group: Arc::clone(&waiting.group), caller }
     }
 
     /// Whether the record was still here to be taken away.
@@ -99,7 +115,7 @@ impl<T: Target> Queue<T> {
             return false;
         };
         let waiting = &mut self.groups[at];
-        let same = |caller: &Option<Caller>| caller.is_some_and(|other| other.ticket == place.caller.ticket);
+        let same = |caller: &Caller| caller.ticket == place.caller.ticket;
         let Some(index) = waiting.callers.iter().position(same) else { return false };
         waiting.callers.remove(index);
         waiting.records.remove(index);
@@ -111,7 +127,7 @@ impl<T: Target> Queue<T> {
     }
 
     pub(super) fn forget_synced(&mut self, durable: u64) {
-        if self.unsynced.as_ref().is_some_and(|(number, _)| *number <= durable) {
+        if self.unsynced.as_ref().is_some_and(|unsynced| unsynced.number <= durable) {
             self.unsynced = None;
         }
     }
@@ -127,6 +143,15 @@ impl<R> Waiting<R> {
     }
 
     pub(super) fn callers_until(&self, until: Until) -> usize {
-        self.callers.iter().flatten().filter(|caller| caller.until == until).count()
+        self.callers.iter().filter(|caller| caller.until == until).count()
+    }
+
+    /// Whether a thread waits here that can lead.
+    pub(super) fn has_thread(&self) -> bool {
+        self.callers.iter().any(|caller| caller.who == Who::Thread)
+    }
+
+    pub(super) fn tasks(&self) -> usize {
+        self.callers.iter().filter(|caller| caller.who == Who::Task).count()
     }
 }
