@@ -122,13 +122,14 @@ impl<T: Target> GroupCommit<T> {
         let until = self.target.now() + MOST_PATIENCE.min(sync);
         while queue.length < expected {
             if self.target.now() >= until {
-                queue.pace.hurried = HURRY;
-                break;
+                queue.pace.in_vain();
+                return queue;
             }
             drop(queue);
             yield_now();
             queue = lock(&self.queue);
         }
+        queue.pace.vain = 0;
         queue
     }
 

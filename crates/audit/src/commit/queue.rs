@@ -12,6 +12,8 @@ use crate::line::MAX_LINE;
 
 /// The most lines of one group.
 const GROUP: usize = 1024;
+/// The most groups that go without waiting.
+const MOST_HURRIED: u32 = 16;
 
 pub(super) struct Queue<T: Target> {
     /// Those that wait, oldest first; records join the last one.
@@ -65,6 +67,17 @@ pub(super) struct Pace {
     pub(super) tasks: usize,
     /// So many groups go without waiting, since it was in vain.
     pub(super) hurried: u32,
+    /// How many groups went without waiting when it last was in vain.
+    pub(super) vain: u32,
+}
+
+impl Pace {
+    /// One straggler among many is no reason to wait for none of them: only when the wait is in vain again is it left
+    /// out for longer.
+    pub(super) fn in_vain(&mut self) {
+        self.vain = (self.vain * 2 + 1).min(MOST_HURRIED);
+        self.hurried = self.vain;
+    }
 }
 
 impl<T: Target> Queue<T> {
