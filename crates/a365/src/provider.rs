@@ -129,10 +129,8 @@ impl WorkIqProvider {
     }
 
     async fn call_on_record(&self, call: ToolCall) -> Result<Answered, A365Error> {
-        let audit = self.inner.audit.clone();
-        // Durable on disk before anything leaves. It blocks, so not on the runtime; dropped while it runs, the
-        // permit it gives is dropped too, and that closes the span.
-        let permit = blocking(move || audit.permit(call)).await?;
+        // Durable on disk before anything leaves.
+        let permit = self.inner.audit.permit_async(call).await?;
         let settled = self.inner.transport.send(permit, self.inner.tokens.as_ref()).await;
         let recorded = settled.recorded();
         match settled.into_result() {

@@ -98,6 +98,42 @@ impl Parts {
         self.inner.audit.open(as_root)
     }
 
+    /// [`Parts::audit`] for a task.
+    ///
+    /// # Errors
+    /// As [`Parts::audit`].
+    pub(crate) async fn audit_async(&self) -> Result<AuditLog, Failure> {
+        let opened = self.inner.audit.log.try_lock().ok().and_then(|log| log.clone());
+        match opened {
+            Some(log) => Ok(log),
+            None => self.opening(|parts| Ok(parts.audit()?)).await,
+        }
+    }
+
+    /// [`Parts::provider`] for a task.
+    ///
+    /// # Errors
+    /// As [`Parts::provider`].
+    pub(crate) async fn provider_async(&self) -> Result<WorkIqProvider, Failure> {
+        let opened = self.inner.provider.try_lock().ok().and_then(|provider| provider.clone());
+        match opened {
+            Some(provider) => Ok(provider),
+            None => self.opening(Self::provider).await,
+        }
+    }
+
+    /// What is not open yet is opened on a thread that may block.
+    async fn opening<T: Send + 'static>(
+        &self,
+        open: impl FnOnce(&Self) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let parts = self.clone();
+        match entrabot_identity::spawn_blocking(move || open(&parts)).await {
+            Ok(opened) => opened,
+            Err(_) => Err(Failure::internal("opening the audit log")),
+        }
+    }
+
     /// The door to Work IQ. Blocks, because it opens the audit first.
     ///
     /// # Errors

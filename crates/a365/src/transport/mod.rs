@@ -85,11 +85,7 @@ impl Transport {
         tokens: &dyn TokenSource,
     ) -> Settled<Reply, CallError> {
         let result = self.deliver(permit.call(), tokens).await;
-        // Closing the span blocks for one write.
-        match entrabot_identity::spawn_blocking(move || permit.finish(result)).await {
-            Ok(settled) => settled,
-            Err(lost) => lost.pass_on().await,
-        }
+        permit.finish_async(result).await
     }
 
     async fn deliver(&self, call: &ToolCall, tokens: &dyn TokenSource) -> Result<Reply, CallError> {

@@ -10,8 +10,6 @@ use super::{GroupCommit, Put, Target, Until, lock};
 use crate::AuditError;
 use crate::journal::Failed;
 
-/// After waiting in vain.
-const HURRY: u32 = 16;
 /// Where a sync takes less, nothing is gained by sharing it.
 const WORTHWHILE: Duration = Duration::from_micros(40);
 const MOST_PATIENCE: Duration = Duration::from_micros(200);

@@ -13,11 +13,7 @@ use crate::failure::Failure;
 /// The door, after the sign-in that may be under way; where acts are a person's, somebody has to be signed in.
 pub(super) async fn open(parts: &Parts) -> Result<WorkIqProvider, Failure> {
     parts.sign_in().ready().await?;
-    let opening = parts.clone();
-    match entrabot_identity::spawn_blocking(move || opening.provider()).await {
-        Ok(door) => door,
-        Err(_) => Err(Failure::internal("opening the audit log")),
-    }
+    parts.provider_async().await
 }
 
 /// Who hears of a call.

@@ -222,16 +222,17 @@ async fn perform(parts: &Parts, call: Cleared, audience: Audience, links: Links)
             } else {
                 entry
             };
-            let parts = parts.clone();
-            let logged = entrabot_identity::spawn_blocking(move || parts.audit()?.log_event(entry)).await;
+            let logged = match parts.audit_async().await {
+                Ok(audit) => audit.log_event_async(&entry).await.map_err(Failure::from),
+                Err(failure) => Err(failure),
+            };
             match logged {
-                Ok(Ok(id)) => {
+                Ok(id) => {
                     let event_id = id.to_string();
                     let ids = serde_json::json!({"event_id": event_id});
                     answer::success(&AuditLogged { event_id, durable: true }, None, Some(ids))
                 }
-                Ok(Err(error)) => answer::failure(&error.into(), None),
-                Err(_) => answer::failure(&Failure::internal("the audit log"), None),
+                Err(failure) => answer::failure(&failure, None),
             }
         }
         Request::AddWordComment(request) => {
