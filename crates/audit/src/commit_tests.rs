@@ -271,8 +271,7 @@ fn run_beside_tasks(
                 if act.2.is_err() {
                     return vec![act];
                 }
-                let outcome =
-                    put_async(&log, Line::outcome(caller * 10 + 1), Until::Written, looks()).await;
+                let outcome = put_async(&log, Line::outcome(caller * 10 + 1), Until::Written, looks()).await;
                 vec![act, outcome]
             })
         })

@@ -61,7 +61,7 @@ mod verify;
 // What opening a log takes, so that a program needs this crate alone.
 pub use checkpoint::Sealed;
 pub use entrabot_identity::{
-    Attribute, AttributionChain, AttributionType, Config, Diagnose, ErrorClass, Session,
+    Attribute, AttributionChain, AttributionType, Config, Diagnose, ErrorClass, OutcomeSync, Session,
 };
 pub use error::{
     AuditAttributionError, AuditError, AuditOutcomeLost, ClockStepped, LogShrunk, StorageError, UnsafePlace,

@@ -20,7 +20,7 @@ use crate::singleton::SingletonLock;
 use crate::stdio::StdioTransport;
 use crate::telemetry::{Telemetry, Transport};
 
-/// Threads for the audit and the keyring, which block. More calls than that share one group commit after the other.
+/// Threads for files and the keyring, which block. More work than that waits.
 const BLOCKING_THREADS: usize = 128;
 /// How long abandoned calls may take to close their spans.
 const CLOSING: Duration = Duration::from_millis(500);
