@@ -37,9 +37,9 @@ pub use guarded_store::GuardedStore;
 pub use keystore::{Candidate, Keystore};
 #[cfg(all(feature = "test-util", target_os = "linux"))]
 pub use platform::enter_own_user_namespace;
-pub use platform::harden_process;
 #[cfg(all(feature = "test-util", unix))]
 pub use platform::in_a_fork;
+pub use platform::{ThisProcess, harden_process};
 pub use policy::KeystorePolicy;
 pub use probe::{ProbeError, ProbeFault, ProbeReport, ProbeTimings};
 pub use secret::SecretBytes;

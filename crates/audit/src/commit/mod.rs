@@ -15,6 +15,8 @@ pub(crate) mod task;
 
 use std::time::{Duration, Instant};
 
+use entrabot_keystore::ThisProcess;
+
 use self::group::{State, Who};
 use self::queue::{Place, Queue};
 use super::sync::{self, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, PoisonError};
@@ -81,7 +83,7 @@ pub(crate) struct GroupCommit<T: Target> {
     /// The first failure after which nothing may be written.
     cause: Mutex<Option<AuditError>>,
     deadline: Duration,
-    process: u32,
+    process: ThisProcess,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -103,7 +105,7 @@ impl<T: Target> GroupCommit<T> {
             stopped: AtomicBool::new(false),
             cause: Mutex::new(None),
             deadline,
-            process: std::process::id(),
+            process: ThisProcess::new(),
         }
     }
 
@@ -120,7 +122,7 @@ impl<T: Target> GroupCommit<T> {
 
     /// Refuses when nothing may be written any more.
     pub(crate) fn check(&self) -> Result<(), AuditError> {
-        if std::process::id() != self.process {
+        if !self.process.is_current() {
             return Err(AuditError::Forked);
         }
         self.check_stopped()

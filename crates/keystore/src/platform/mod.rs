@@ -9,6 +9,7 @@ mod linux;
 mod namespace;
 #[cfg(any(test, not(target_os = "linux")))]
 pub(crate) mod native;
+mod process;
 mod provider;
 #[cfg(unix)]
 mod signals;
@@ -18,6 +19,7 @@ pub use fork::in_a_fork;
 pub use harden::harden_process;
 #[cfg(all(feature = "test-util", target_os = "linux"))]
 pub use namespace::enter_own_user_namespace;
+pub use process::ThisProcess;
 pub(crate) use provider::{Detected, Provider, Touch};
 #[cfg(unix)]
 pub(crate) use signals::Deferred;
