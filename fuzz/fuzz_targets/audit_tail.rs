@@ -18,7 +18,7 @@ fuzz_target!(|tail: &[u8]| {
         AuditLog::open(AuditOptions::new(&audit, &home.path().join("data")), Arc::new(chain)).expect("a log")
     };
     let entry = || LogEntry::cli("a", "b", "success", AttributionType::Agent);
-    open().log_event(entry()).expect("on record");
+    open().log_event(&entry()).expect("on record");
     let day = std::fs::read_dir(&audit)
         .expect("readable")
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -26,6 +26,6 @@ fuzz_target!(|tail: &[u8]| {
         .expect("a day file");
     std::fs::OpenOptions::new().append(true).open(&day).and_then(|mut file| file.write_all(tail)).expect("written");
     let before = verify(&audit).expect("readable").ok;
-    open().log_event(entry()).expect("the log goes on");
+    open().log_event(&entry()).expect("the log goes on");
     assert_eq!(verify(&audit).expect("readable").ok, before);
 });

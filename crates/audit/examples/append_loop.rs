@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             drop(permit.finish(Ok::<(), ()>(())).into_result());
             id
         } else {
-            log.log_event(LogEntry::cli("loop", "step", "success", AttributionType::Agent))?
+            log.log_event(&LogEntry::cli("loop", "step", "success", AttributionType::Agent))?
         };
         writeln!(out, "{id}")?;
         out.flush()?;

@@ -18,6 +18,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::from_variables([("ENTRABOT_AGENT_ID", "22222222-2222-4222-8222-222222222222")])?;
     let who = Arc::new(AttributionChain::new(&config, Arc::new(Session::new())));
     let log = AuditLog::open(AuditOptions::new(&directory.join("audit"), &directory.join("data")), who)?;
-    println!("{}", log.log_event(LogEntry::cli(action, resource, "success", AttributionType::Agent))?);
+    println!("{}", log.log_event(&LogEntry::cli(action, resource, "success", AttributionType::Agent))?);
     Ok(())
 }

@@ -44,7 +44,7 @@ fn case_22_case_23_a_call_over_midnight_is_joined_by_its_call_id() {
     let report = verify(&bench.audit()).unwrap();
     assert_eq!((report.ok, report.events, report.pending_without_outcome, report.files), (true, 2, 0, 2));
     // A process that starts now finds the chain's end over the file's border.
-    bench.open().log_event(entry()).unwrap();
+    bench.open().log_event(&entry()).unwrap();
     assert!(verify(&bench.audit()).unwrap().ok);
 }
 
@@ -52,38 +52,38 @@ fn case_22_case_23_a_call_over_midnight_is_joined_by_its_call_id() {
 fn case_24_a_clock_that_steps_back_is_held_and_then_refused() {
     let bench = bench();
     let log = bench.open();
-    log.log_event(entry()).unwrap();
+    log.log_event(&entry()).unwrap();
     bench.shift(-5_000_000);
-    log.log_event(entry()).unwrap();
+    log.log_event(&entry()).unwrap();
     bench.shift(-24 * HOUR);
-    log.log_event(entry()).unwrap();
+    log.log_event(&entry()).unwrap();
     let lines = lines_of(&bench, "2026-07-12.jsonl");
     assert_eq!(lines[1]["timestamp"], lines[0]["timestamp"]);
     assert!(lines[1]["wall"].as_str().unwrap() < lines[0]["timestamp"].as_str().unwrap());
     assert!(lines[0].get("wall").is_none());
     bench.shift(-49 * HOUR);
-    assert!(matches!(log.log_event(entry()), Err(AuditError::ClockStepped(_))));
+    assert!(matches!(log.log_event(&entry()), Err(AuditError::ClockStepped(_))));
     assert!(matches!(bench.open().permit(Call), Err(AuditError::ClockStepped(_))));
-    let error = bench.open().log_event(entry()).unwrap_err().to_string();
+    let error = bench.open().log_event(&entry()).unwrap_err().to_string();
     assert!(error.contains("2026-07-12.jsonl"), "{error}");
     log.accept_clock().unwrap();
     assert!(lines_of(&bench, "2026-07-12.jsonl").iter().any(|line| line["action"] == "audit.clock_accepted"));
     // Accepted once, for every process.
-    log.log_event(entry()).unwrap();
-    bench.open().log_event(entry()).unwrap();
+    log.log_event(&entry()).unwrap();
+    bench.open().log_event(&entry()).unwrap();
     assert!(verify(&bench.audit()).unwrap().ok);
 }
 
 #[test]
 fn case_24_the_newest_files_day_counts_also_when_no_record_of_ours_is_in_it() {
     let bench = bench();
-    bench.open().log_event(entry()).unwrap();
+    bench.open().log_event(&entry()).unwrap();
     for (day, text) in [("2026-07-20", &[][..]), ("2026-07-21", crate::sim::FOREIGN)] {
         std::fs::write(bench.audit().join(format!("{day}.jsonl")), text).unwrap();
-        assert!(matches!(bench.open().log_event(entry()), Err(AuditError::ClockStepped(_))), "{day}");
+        assert!(matches!(bench.open().log_event(&entry()), Err(AuditError::ClockStepped(_))), "{day}");
     }
     bench.shift(8 * 24 * HOUR);
-    bench.open().log_event(entry()).unwrap();
+    bench.open().log_event(&entry()).unwrap();
     assert!(verify(&bench.audit()).unwrap().ok);
 }
 
@@ -91,11 +91,11 @@ fn case_24_the_newest_files_day_counts_also_when_no_record_of_ours_is_in_it() {
 fn case_25_a_clock_that_jumps_ahead_opens_a_new_file_and_coming_back_is_a_step_back() {
     let bench = bench();
     let log = bench.open();
-    log.log_event(entry()).unwrap();
+    log.log_event(&entry()).unwrap();
     bench.shift(365 * 24 * HOUR);
-    log.log_event(entry()).unwrap();
+    log.log_event(&entry()).unwrap();
     bench.shift(-365 * 24 * HOUR);
-    assert!(matches!(log.log_event(entry()), Err(AuditError::ClockStepped(_))));
+    assert!(matches!(log.log_event(&entry()), Err(AuditError::ClockStepped(_))));
     assert!(verify(&bench.audit()).unwrap().ok);
 }
 
@@ -103,13 +103,13 @@ fn case_25_a_clock_that_jumps_ahead_opens_a_new_file_and_coming_back_is_a_step_b
 fn another_process_that_went_on_to_the_next_day_is_followed() {
     let bench = bench();
     let (here, there) = (bench.open(), bench.open());
-    here.log_event(entry()).unwrap();
-    there.log_event(entry()).unwrap();
+    here.log_event(&entry()).unwrap();
+    there.log_event(&entry()).unwrap();
     bench.shift(24 * HOUR);
-    there.log_event(entry()).unwrap();
+    there.log_event(&entry()).unwrap();
     bench.shift(-2 * HOUR);
     // Here the clock still says the old day.
-    here.log_event(entry()).unwrap();
+    here.log_event(&entry()).unwrap();
     assert_eq!(lines_of(&bench, "2026-07-12.jsonl").len(), 2);
     assert_eq!(lines_of(&bench, "2026-07-13.jsonl").len(), 2);
     assert!(verify(&bench.audit()).unwrap().ok);
@@ -120,7 +120,7 @@ fn case_35_a_day_file_that_is_gone_is_missed_whichever_it_was() {
     let bench = bench();
     let log = bench.open();
     for _ in 0..4 {
-        log.log_event(entry()).unwrap();
+        log.log_event(&entry()).unwrap();
         bench.shift(24 * HOUR);
     }
     drop(log);
@@ -227,40 +227,40 @@ fn an_outcome_that_cannot_be_written_is_never_lost_in_silence() {
     std::fs::remove_file(bench.dir.path().join("second")).unwrap();
     assert!(matches!(log.permit(Call), Err(AuditError::Stopped { .. })));
     // Opened again, it works, and the pending line is the evidence.
-    bench.open().log_event(entry()).unwrap();
+    bench.open().log_event(&entry()).unwrap();
     assert_eq!(verify(&bench.audit()).unwrap().pending_without_outcome, 1);
 }
 
 #[test]
 fn case_53_callers_that_do_not_fit_wait_and_are_refused_at_the_deadline() {
     let bench = bench();
-    open(bench.options()).log_event(entry()).unwrap();
+    open(bench.options()).log_event(&entry()).unwrap();
     let lock = std::fs::File::open(bench.audit().join(".lock")).unwrap();
     lock.lock().unwrap();
     let log = open(bench.options().with_deadline(Duration::from_millis(300)));
     let start = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..8 {
-            scope.spawn(|| assert!(log.log_event(entry()).is_err()));
+            scope.spawn(|| assert!(log.log_event(&entry()).is_err()));
         }
     });
     // Each waits its own deadline, some for the lock and some for their turn; none is written later.
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     lock.unlock().unwrap();
-    log.log_event(entry()).unwrap();
+    log.log_event(&entry()).unwrap();
     assert_eq!(verify(&bench.audit()).unwrap().events, 2);
 }
 
 #[test]
 fn case_53_a_full_queue_holds_callers_back_and_refuses_them_at_the_deadline() {
     let bench = bench();
-    open(bench.options()).log_event(entry()).unwrap();
+    open(bench.options()).log_event(&entry()).unwrap();
     let log = open(bench.options().with_deadline(Duration::from_millis(200)));
     // Outcomes that drops left wait for the background, which does not run here; their places were reserved.
     let body = crate::line::Body::system("a", "r", &serde_json::Map::new());
     (0..4096).for_each(|_| log.engine().leave_abandoned(&body));
     let start = Instant::now();
-    assert!(matches!(log.log_event(entry()), Err(AuditError::Timeout { .. })));
+    assert!(matches!(log.log_event(&entry()), Err(AuditError::Timeout { .. })));
     assert!(start.elapsed() >= Duration::from_millis(200), "{:?}", start.elapsed());
     let mut told = 0;
     assert!(matches!(log.log_events(&[entry()], |_, _| told += 1), Err(AuditError::Timeout { .. })));

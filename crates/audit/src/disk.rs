@@ -12,6 +12,7 @@ use rustix::fs::{
     AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, fchmod, flock, fstat, mkdirat, openat,
 };
 use rustix::io::{Errno, retry_on_intr};
+use rustix::path::Arg;
 
 use crate::AuditError;
 use crate::storage::{Folder, FolderLock, Kind, LogFile, Stat};
@@ -169,7 +170,7 @@ fn is_remote_type(magic: u32) -> bool {
 
 /// A name in a directory, or with `EMPTY_PATH` what is open itself.
 #[cfg(target_os = "linux")]
-fn look(at: impl AsFd, name: impl AsRef<Path>, flags: AtFlags) -> Result<Stat, Errno> {
+fn look(at: impl AsFd, name: impl Arg, flags: AtFlags) -> Result<Stat, Errno> {
     use rustix::fs::{StatxFlags, makedev, statx};
     let wanted = StatxFlags::TYPE
         | StatxFlags::MODE
@@ -177,7 +178,7 @@ fn look(at: impl AsFd, name: impl AsRef<Path>, flags: AtFlags) -> Result<Stat, E
         | StatxFlags::UID
         | StatxFlags::INO
         | StatxFlags::SIZE;
-    let found = statx(at, name.as_ref(), flags, wanted)?;
+    let found = statx(at, name, flags, wanted)?;
     Ok(Stat {
         device: makedev(found.stx_dev_major, found.stx_dev_minor),
         inode: found.stx_ino,
@@ -189,16 +190,30 @@ fn look(at: impl AsFd, name: impl AsRef<Path>, flags: AtFlags) -> Result<Stat, E
     })
 }
 
+#[cfg(target_os = "linux")]
+fn look_at(open: impl AsFd) -> Result<Stat, Errno> {
+    // Already as the system wants it: this is asked before every write.
+    look(open, c"", AtFlags::EMPTY_PATH)
+}
+
 #[cfg(not(target_os = "linux"))]
-fn look(at: impl AsFd, name: impl AsRef<Path>, flags: AtFlags) -> Result<Stat, Errno> {
-    let name = name.as_ref();
-    let stat = if name.as_os_str().is_empty() { fstat(at)? } else { rustix::fs::statat(at, name, flags)? };
-    #[allow(
-        clippy::useless_conversion,
-        clippy::unnecessary_cast,
-        reason = "the field types differ between systems"
-    )]
-    Ok(Stat {
+fn look(at: impl AsFd, name: impl Arg, flags: AtFlags) -> Result<Stat, Errno> {
+    Ok(stat_of(&rustix::fs::statat(at, name, flags)?))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn look_at(open: impl AsFd) -> Result<Stat, Errno> {
+    Ok(stat_of(&fstat(open)?))
+}
+
+#[cfg(not(target_os = "linux"))]
+#[allow(
+    clippy::useless_conversion,
+    clippy::unnecessary_cast,
+    reason = "the field types differ between systems"
+)]
+fn stat_of(stat: &rustix::fs::Stat) -> Stat {
+    Stat {
         device: stat.st_dev as u64,
         inode: u64::from(stat.st_ino),
         links: u64::from(stat.st_nlink),
@@ -206,15 +221,7 @@ fn look(at: impl AsFd, name: impl AsRef<Path>, flags: AtFlags) -> Result<Stat, E
         owner: stat.st_uid,
         mode: u32::from(stat.st_mode) & 0o7777,
         kind: kind_of(u32::from(stat.st_mode)),
-    })
-}
-
-fn look_at(open: impl AsFd) -> Result<Stat, Errno> {
-    #[cfg(target_os = "linux")]
-    let itself = AtFlags::EMPTY_PATH;
-    #[cfg(not(target_os = "linux"))]
-    let itself = AtFlags::empty();
-    look(open, "", itself)
+    }
 }
 
 impl DiskFolder {

@@ -103,8 +103,8 @@ impl AuditLog {
     ///
     /// # Errors
     /// Nothing was written; after [`AuditError::Timeout`] the record may still appear.
-    pub fn log_event(&self, entry: LogEntry) -> Result<EventId, AuditError> {
-        let record = self.record_of(&entry)?;
+    pub fn log_event(&self, entry: &LogEntry) -> Result<EventId, AuditError> {
+        let record = self.record_of(entry)?;
         let event = record.event;
         self.inner.engine.submit(record, Until::Durable)?;
         Ok(event)

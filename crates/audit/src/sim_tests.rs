@@ -83,7 +83,7 @@ impl Machine {
         let entry = || LogEntry::cli("a", "r", "success", AttributionType::Agent);
         for round in 0..3 {
             for _ in 0..2 {
-                acknowledged.extend(log.log_event(entry()).ok().map(|id| id.to_string()));
+                acknowledged.extend(log.log_event(&entry()).ok().map(|id| id.to_string()));
             }
             if let Ok(permit) = log.permit(Call) {
                 acknowledged.push(permit.recorded().event_id.to_string());
@@ -112,7 +112,7 @@ impl Machine {
         drop(crate::announced::note_others(&*lock));
         let (log, clock) = self.open(sim, START);
         let mut ran = Ran::default();
-        let first = log.log_event(LogEntry::cli("a", "r", "success", AttributionType::Agent));
+        let first = log.log_event(&LogEntry::cli("a", "r", "success", AttributionType::Agent));
         ran.acknowledged.extend(first.ok().map(|id| id.to_string()));
         clock.0.store(MIDNIGHT - 3000, Ordering::Relaxed);
         self.acts(&log, &clock, 6, &mut ran);
@@ -210,7 +210,7 @@ fn case_54_power_loss_at_every_operation_loses_no_acknowledged_record_and_never_
             machine.check(&back, &acknowledged, &when);
             // The next process goes on, and is believed.
             let (log, _clock) = machine.open(&back, START + 2 * DAY);
-            let id = log.log_event(LogEntry::cli("b", "r", "success", AttributionType::Agent)).unwrap();
+            let id = log.log_event(&LogEntry::cli("b", "r", "success", AttributionType::Agent)).unwrap();
             log.checkpoint().unwrap_or_else(|error| panic!("{when}: {error}"));
             drop(log);
             let all: Vec<String> = acknowledged.iter().cloned().chain([id.to_string()]).collect();
@@ -238,7 +238,7 @@ impl Machine {
             assert!(ran.refused.iter().all(|id| !seen.contains_key(id)), "{when}");
         }
         let (log, _clock) = self.open(&sim, START + 2 * DAY);
-        log.log_event(LogEntry::cli("b", "r", "success", AttributionType::Agent)).unwrap();
+        log.log_event(&LogEntry::cli("b", "r", "success", AttributionType::Agent)).unwrap();
         log.checkpoint().unwrap_or_else(|error| panic!("{when}: {error}"));
         self.check(&sim, &ran.acknowledged, &format!("{when}, then went on"));
     }
@@ -302,7 +302,7 @@ fn case_35_a_pruning_that_is_cut_at_any_step_leaves_a_log_that_verifies_and_is_f
             }
             let (log, _clock) = machine.open(&back, START + 2 * DAY);
             log.prune(until).unwrap_or_else(|error| panic!("{when}: {error}"));
-            let id = log.log_event(LogEntry::cli("b", "r", "success", AttributionType::Agent)).unwrap();
+            let id = log.log_event(&LogEntry::cli("b", "r", "success", AttributionType::Agent)).unwrap();
             log.checkpoint().unwrap();
             drop(log);
             assert!(!day(&back), "{when}, then run again");

@@ -71,7 +71,7 @@ async fn many_tasks_beside_threads_share_one_chain() {
             let log = log.clone();
             std::thread::spawn(move || {
                 (0..25)
-                    .map(|n| log.log_event(entry(thread * 100 + n)).unwrap().to_string())
+                    .map(|n| log.log_event(&entry(thread * 100 + n)).unwrap().to_string())
                     .collect::<Vec<_>>()
             })
         })

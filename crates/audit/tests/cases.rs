@@ -25,7 +25,7 @@ use entrabot_audit::{
 fn written(count: usize) -> Home {
     let home = Home::new();
     let log = home.open();
-    (0..count).for_each(|n| assert!(log.log_event(entry(n)).is_ok()));
+    (0..count).for_each(|n| assert!(log.log_event(&entry(n)).is_ok()));
     home
 }
 
@@ -53,7 +53,7 @@ fn case_01_case_02_case_03_a_torn_tail_is_no_tampering_and_the_next_append_moves
         assert_eq!(report.torn_tail_bytes, torn.len() as u64);
         assert!(report.to_text().contains("torn"));
         assert!(python_verifier(&home).status.success(), "torn");
-        home.open().log_event(entry(9)).unwrap();
+        home.open().log_event(&entry(9)).unwrap();
         let lines = home.lines();
         assert_eq!(lines[2]["action"], "audit.recovered");
         assert_eq!(lines[2]["metadata"]["bytes"], torn.len());
@@ -88,12 +88,12 @@ fn case_08_a_stopped_holder_of_the_lock_is_named_at_the_deadline() {
     lock.lock().unwrap();
     let options = home.options().with_deadline(Duration::from_millis(200));
     let log = entrabot_audit::AuditLog::open(options, common::who()).unwrap();
-    match log.log_event(entry(1)) {
+    match log.log_event(&entry(1)) {
         Err(AuditError::LockTimeout { holder, .. }) => assert_eq!(holder, Some(std::process::id())),
         other => panic!("{other:?}"),
     }
     lock.unlock().unwrap();
-    log.log_event(entry(2)).unwrap();
+    log.log_event(&entry(2)).unwrap();
     assert_eq!(check(&home).events, 2);
 }
 
@@ -123,11 +123,11 @@ fn case_14_on_a_read_only_disk_the_log_refuses_and_readers_read() {
         println!("skipped: cannot mount a tmpfs");
         return;
     }
-    home.open().log_event(entry(0)).unwrap();
+    home.open().log_event(&entry(0)).unwrap();
     let read_only = mount("remount,ro");
     let append = || {
         let log = entrabot_audit::AuditLog::open(home.options(), common::who());
-        log.and_then(|log| log.log_event(entry(1)))
+        log.and_then(|log| log.log_event(&entry(1)))
     };
     let (refused, report, seen) = (append(), verify(&home.audit()), tail(&home.audit(), 5));
     let again = mount("remount,rw").then(append);
@@ -157,7 +157,7 @@ fn case_15_the_directory_itself_may_be_no_link_and_no_file() {
     let linked = home.dir.path().join("linked");
     symlink(&real, &linked).unwrap();
     let options = entrabot_audit::AuditOptions::new(&linked.join("audit"), &home.data());
-    entrabot_audit::AuditLog::open(options, common::who()).unwrap().log_event(entry(0)).unwrap();
+    entrabot_audit::AuditLog::open(options, common::who()).unwrap().log_event(&entry(0)).unwrap();
 }
 
 fn make_node(path: &std::path::Path, kind: rustix::fs::FileType) -> rustix::io::Result<()> {
@@ -181,7 +181,7 @@ fn case_16_a_day_file_that_is_none_is_refused_without_hanging() {
             "device" => {}
             _ => fs::create_dir(&day).unwrap(),
         }
-        let error = home.open().log_event(entry(1)).unwrap_err();
+        let error = home.open().log_event(&entry(1)).unwrap_err();
         assert!(matches!(error, AuditError::Unsafe(_)), "{kind}: {error:?}");
         assert!(!check(&home).ok, "{kind}");
     }
@@ -191,12 +191,12 @@ fn case_16_a_day_file_that_is_none_is_refused_without_hanging() {
 fn case_17_a_second_name_of_the_file_is_refused() {
     let home = written(1);
     let log = home.open();
-    log.log_event(entry(1)).unwrap();
+    log.log_event(&entry(1)).unwrap();
     fs::hard_link(home.day_file(), home.dir.path().join("other")).unwrap();
-    assert!(matches!(log.log_event(entry(2)), Err(AuditError::Unsafe(_))));
-    assert!(matches!(home.open().log_event(entry(2)), Err(AuditError::Unsafe(_))));
+    assert!(matches!(log.log_event(&entry(2)), Err(AuditError::Unsafe(_))));
+    assert!(matches!(home.open().log_event(&entry(2)), Err(AuditError::Unsafe(_))));
     fs::remove_file(home.dir.path().join("other")).unwrap();
-    log.log_event(entry(3)).unwrap();
+    log.log_event(&entry(3)).unwrap();
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn case_18_case_19_rights_are_tight_whatever_they_were() {
     fs::set_permissions(home.audit(), fs::Permissions::from_mode(0o775)).unwrap();
     fs::set_permissions(home.day_file(), fs::Permissions::from_mode(0o664)).unwrap();
     let log = home.open();
-    log.log_event(entry(1)).unwrap();
+    log.log_event(&entry(1)).unwrap();
     assert_eq!((mode(&home.audit()), mode(&home.day_file())), (0o700, 0o600));
     assert_eq!(log.take_notices().len(), 2);
     assert!(log.take_notices().is_empty());
@@ -230,10 +230,10 @@ fn case_18_case_19_rights_are_tight_whatever_they_were() {
 fn case_20_a_file_that_is_taken_away_is_noticed_and_missed_until_it_is_back() {
     let home = written(2);
     let log = home.open();
-    log.log_event(entry(2)).unwrap();
+    log.log_event(&entry(2)).unwrap();
     let (day, moved) = (home.day_file(), home.dir.path().join("rotated"));
     fs::rename(&day, &moved).unwrap();
-    log.log_event(entry(3)).unwrap();
+    log.log_event(&entry(3)).unwrap();
     assert_eq!(home.lines()[0]["action"], "audit.file_missing");
     assert!(!check(&home).ok);
     // The lines before and after belong together.
@@ -246,28 +246,28 @@ fn case_20_a_file_that_is_taken_away_is_noticed_and_missed_until_it_is_back() {
 fn case_20_a_directory_that_was_moved_takes_nothing_until_it_is_back() {
     let home = written(1);
     let log = home.open();
-    log.log_event(entry(1)).unwrap();
+    log.log_event(&entry(1)).unwrap();
     // From here on the writer takes the directory for granted as long as it does not change.
     std::thread::sleep(Duration::from_millis(40));
-    log.log_event(entry(2)).unwrap();
+    log.log_event(&entry(2)).unwrap();
     let moved = home.dir.path().join("moved");
     for replaced in [false, true] {
         fs::rename(home.audit(), &moved).unwrap();
         if replaced {
             fs::create_dir(home.audit()).unwrap();
         }
-        let error = log.log_event(entry(3)).unwrap_err();
+        let error = log.log_event(&entry(3)).unwrap_err();
         assert!(matches!(&error, AuditError::Unsafe(_)), "{error:?}");
         assert!(error.to_string().contains("moved"), "{error}");
         if replaced {
             fs::remove_dir(home.audit()).unwrap();
         }
         fs::rename(&moved, home.audit()).unwrap();
-        log.log_event(entry(4)).unwrap();
+        log.log_event(&entry(4)).unwrap();
     }
     assert_eq!((check(&home).ok, check(&home).events), (true, 5));
     fs::remove_dir_all(home.audit()).unwrap();
-    assert!(log.log_event(entry(5)).is_err());
+    assert!(log.log_event(&entry(5)).is_err());
 }
 
 #[test]
@@ -277,33 +277,33 @@ fn case_20_a_file_is_missed_long_after_its_name_was_last_looked_at() {
     // From here on the writer takes the name for granted as long as the directory does not change.
     std::thread::sleep(Duration::from_millis(40));
     for number in 1..4 {
-        log.log_event(entry(number)).unwrap();
+        log.log_event(&entry(number)).unwrap();
     }
     fs::rename(home.day_file(), home.dir.path().join("rotated")).unwrap();
-    log.log_event(entry(4)).unwrap();
+    log.log_event(&entry(4)).unwrap();
     assert_eq!(home.lines()[0]["action"], "audit.file_missing");
     std::thread::sleep(Duration::from_millis(40));
-    log.log_event(entry(5)).unwrap();
+    log.log_event(&entry(5)).unwrap();
     fs::remove_file(home.day_file()).unwrap();
-    log.log_event(entry(6)).unwrap();
+    log.log_event(&entry(6)).unwrap();
     assert_eq!(home.lines()[0]["action"], "audit.file_missing");
     std::thread::sleep(Duration::from_millis(40));
-    log.log_event(entry(7)).unwrap();
+    log.log_event(&entry(7)).unwrap();
     fs::hard_link(home.day_file(), home.audit().join("second")).unwrap();
-    assert!(matches!(log.log_event(entry(8)), Err(AuditError::Unsafe(_))));
+    assert!(matches!(log.log_event(&entry(8)), Err(AuditError::Unsafe(_))));
 }
 
 #[test]
 fn case_21_a_file_that_was_cut_stops_the_log_until_somebody_accepts_it() {
     let home = written(1);
     let log = home.open();
-    log.log_event(entry(1)).unwrap();
+    log.log_event(&entry(1)).unwrap();
     fs::OpenOptions::new().write(true).open(home.day_file()).unwrap().set_len(0).unwrap();
-    assert!(matches!(log.log_event(entry(2)), Err(AuditError::Shrunk(_))));
+    assert!(matches!(log.log_event(&entry(2)), Err(AuditError::Shrunk(_))));
     assert!(log.permit(Call).is_err());
     log.accept_shrunk().unwrap();
     assert!(home.lines().iter().any(|line| line["action"] == "audit.shrunk"));
-    log.log_event(entry(3)).unwrap();
+    log.log_event(&entry(3)).unwrap();
 }
 
 #[test]
@@ -312,7 +312,7 @@ fn case_27_processes_that_start_on_nothing_make_one_chain() {
     std::thread::scope(|scope| {
         for n in 0..8 {
             let home = &home;
-            scope.spawn(move || home.open().log_event(entry(n)).unwrap());
+            scope.spawn(move || home.open().log_event(&entry(n)).unwrap());
         }
     });
     let report = check(&home);
@@ -324,9 +324,9 @@ fn case_29_case_30_foreign_lines_are_counted_and_covered() {
     let home = written(2);
     home.add(format!("{}\n{}\n", foreign(1), foreign(2)).as_bytes());
     let log = home.open();
-    log.log_event(entry(2)).unwrap();
+    log.log_event(&entry(2)).unwrap();
     home.add(format!("{}\n", foreign(3)).as_bytes());
-    log.log_event(entry(3)).unwrap();
+    log.log_event(&entry(3)).unwrap();
     let report = check(&home);
     assert_eq!((report.ok, report.events, report.foreign), (true, 4, 3));
     assert!(!verify_with(&home.audit(), &VerifyOptions::new().strict()).unwrap().ok);
@@ -361,7 +361,7 @@ fn case_29_a_writer_without_the_lock_at_the_same_time_never_breaks_the_chain() {
         let log = home.open();
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..60).for_each(|n| assert!(log.log_event(entry(n)).is_ok())));
+                scope.spawn(|| (0..60).for_each(|n| assert!(log.log_event(&entry(n)).is_ok())));
             }
         });
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -370,7 +370,7 @@ fn case_29_a_writer_without_the_lock_at_the_same_time_never_breaks_the_chain() {
     assert!(report.ok, "{report:?}");
     assert!(report.events >= 241 && report.foreign > 0);
     // And the tail is found again.
-    home.open().log_event(entry(0)).unwrap();
+    home.open().log_event(&entry(0)).unwrap();
     assert!(check(&home).ok);
 }
 
@@ -478,7 +478,7 @@ fn case_43_what_is_too_large_is_refused_whole() {
     let log = home.open();
     let long = |count: usize| "x".repeat(count);
     let put = |action: &str, resource: &str| {
-        log.log_event(LogEntry::cli(action, resource, "success", AttributionType::Agent))
+        log.log_event(&LogEntry::cli(action, resource, "success", AttributionType::Agent))
     };
     for result in [put(&long(1025), "r"), put("a", &long(8193)), put("a", &"\u{1f600}".repeat(2000))] {
         let error = result.unwrap_err();
@@ -486,7 +486,7 @@ fn case_43_what_is_too_large_is_refused_whole() {
         assert!(!error.to_string().contains("xxx"));
     }
     let metadata = serde_json::json!({"m": long(17_000)}).as_object().unwrap().clone();
-    assert!(log.log_event(entry(0).with_metadata(metadata)).is_err());
+    assert!(log.log_event(&entry(0).with_metadata(metadata)).is_err());
     put(&long(1024), &long(8192)).unwrap();
     assert_eq!(home.lines().len(), 1);
 }
@@ -496,7 +496,7 @@ fn case_44_nothing_that_steers_a_terminal_is_stored_or_shown() {
     let home = Home::new();
     let nasty = "a\u{1b}[2J\n\r\u{202e}\u{2028}\u{200b}\u{7f}b";
     let log = home.open();
-    log.log_event(LogEntry::tool(nasty, nasty, "success", AttributionType::Agent)).unwrap();
+    log.log_event(&LogEntry::tool(nasty, nasty, "success", AttributionType::Agent)).unwrap();
     let bytes = fs::read(home.day_file()).unwrap();
     assert!(bytes[..bytes.len() - 1].iter().all(|byte| (0x20..0x7f).contains(byte)));
     let event = tail(&home.audit(), 1).unwrap().remove(0);
@@ -546,7 +546,7 @@ fn case_48_verification_beside_writers_never_cries_wolf() {
                 let log = home.open();
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                     drop(log.permit(Call).unwrap());
-                    log.log_event(entry(0)).unwrap();
+                    log.log_event(&entry(0)).unwrap();
                 }
             });
         }
@@ -584,7 +584,7 @@ fn case_50_other_names_are_ignored_with_a_count() {
 fn attribution_says_agent_only_with_an_identity() {
     let home = Home::new();
     let log = entrabot_audit::AuditLog::open(home.options(), common::chain(&[])).unwrap();
-    let put = |kind| log.log_event(LogEntry::cli("a", "r", "success", kind));
+    let put = |kind| log.log_event(&LogEntry::cli("a", "r", "success", kind));
     // Without a bus to ask, the keystore link is an insecure or an absent one; either way nothing is written.
     let error = put(AttributionType::Agent).unwrap_err();
     assert!(
@@ -599,7 +599,7 @@ fn attribution_says_agent_only_with_an_identity() {
 fn self_asserted_records_never_pass_for_the_transports() {
     let home = Home::new();
     let log = home.open();
-    log.log_event(LogEntry::tool("a365.s.t", "a365.s.t", "success", AttributionType::Agent)).unwrap();
+    log.log_event(&LogEntry::tool("a365.s.t", "a365.s.t", "success", AttributionType::Agent)).unwrap();
     drop(log.permit(Call).unwrap());
     drop(log);
     let sources: Vec<_> = home.lines().iter().map(|line| line["src"].as_str().unwrap().to_owned()).collect();
@@ -624,7 +624,7 @@ fn the_python_verifier_agrees() {
     let log = entrabot_audit::AuditLog::open(options, common::who()).unwrap();
     log.checkpoint().unwrap();
     home.add(format!("{}\n", foreign(1)).as_bytes());
-    log.log_event(entry(1)).unwrap();
+    log.log_event(&entry(1)).unwrap();
     log.checkpoint().unwrap();
     let run = || python_verifier(&home);
     let output = run();

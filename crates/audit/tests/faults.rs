@@ -55,7 +55,7 @@ fn case_05_case_06_case_07_killed_appenders_lose_no_acknowledged_record() {
         assert!(report.ok, "round {round}: {report:?}");
     }
     // Whoever comes next goes on.
-    home.open().log_event(common::entry(0)).unwrap();
+    home.open().log_event(&common::entry(0)).unwrap();
     let report = verify_with(&home.audit(), &VerifyOptions::new().with_data_dir(&home.data())).unwrap();
     assert!(report.ok && report.torn_tail_bytes == 0, "{report:?}");
     assert!(report.pending.iter().all(|span| !span.in_flight));
@@ -98,7 +98,7 @@ fn case_11_a_full_disk_refuses_and_works_again_when_there_is_room() {
     let ids = ids(&home.audit());
     let resized =
         Command::new("mount").args(["-o", "remount,size=4m"]).arg(home.dir.path()).status().unwrap();
-    let again = home.open().log_event(common::entry(1));
+    let again = home.open().log_event(&common::entry(1));
     let after = verify_with(&home.audit(), &VerifyOptions::new()).unwrap();
     Command::new("umount").arg("-l").arg(home.dir.path()).status().unwrap();
     assert!(report.ok, "{report:?}");
@@ -135,7 +135,7 @@ fn case_11_a_limit_on_the_files_size_refuses_and_leaves_no_half_line() {
     assert!(acknowledged.len() > 20 && acknowledged.iter().all(|id| ids.get(id) == Some(&1)));
     assert_eq!(ids.len(), acknowledged.len(), "what was refused is not there");
     // Without the limit it goes on.
-    home.open().log_event(common::entry(1)).unwrap();
+    home.open().log_event(&common::entry(1)).unwrap();
     assert!(verify_with(&home.audit(), &VerifyOptions::new()).unwrap().ok);
 }
 
@@ -196,7 +196,7 @@ fn case_51_a_fuse_file_system_is_told_of_once_and_the_log_works_on_it() {
     let notice = told(&log);
     assert_eq!(notice.matches("network or FUSE file system").count(), 1, "{notice}");
     assert!(notice.contains(&home.audit().display().to_string()), "{notice}");
-    log.log_event(common::entry(0)).unwrap();
+    log.log_event(&common::entry(0)).unwrap();
     drop(log.permit(common::Call).unwrap());
     assert_eq!(told(&log), "");
     drop(log);

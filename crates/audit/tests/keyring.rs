@@ -46,7 +46,7 @@ fn the_key_is_made_on_first_use_and_by_one_of_many() {
             let keyed = &keyed;
             scope.spawn(move || {
                 let log = keyed.open();
-                log.log_event(entry(n)).unwrap();
+                log.log_event(&entry(n)).unwrap();
                 log.checkpoint().unwrap();
             });
         }
@@ -75,14 +75,14 @@ fn the_key_is_made_on_first_use_and_by_one_of_many() {
 fn case_37_the_key_is_rotated_with_a_checkpoint_signed_by_both() {
     let keyed = Keyed::new();
     let log = keyed.open();
-    log.log_event(entry(0)).unwrap();
+    log.log_event(&entry(0)).unwrap();
     log.checkpoint().unwrap();
     let sealed = log.rotate_signing_key().unwrap().unwrap();
     assert_eq!(sealed.note.unwrap().matches("\u{2014} ").count(), 2);
-    log.log_event(entry(1)).unwrap();
+    log.log_event(&entry(1)).unwrap();
     assert_eq!(log.checkpoint().unwrap().unwrap().note.unwrap().matches("\u{2014} ").count(), 1);
     drop(log);
-    keyed.open().log_event(entry(2)).unwrap();
+    keyed.open().log_event(&entry(2)).unwrap();
     keyed.open().checkpoint().unwrap();
     let report = keyed.verify();
     assert_eq!((report.ok, report.level), (true, VerifyLevel::Anchored), "{report:?}");
@@ -96,12 +96,12 @@ fn case_37_the_key_is_rotated_with_a_checkpoint_signed_by_both() {
 fn case_38_a_locked_keyring_stops_the_seals_and_not_the_log() {
     let keyed = Keyed::new();
     let log = keyed.open();
-    log.log_event(entry(0)).unwrap();
+    log.log_event(&entry(0)).unwrap();
     log.checkpoint().unwrap();
     drop(log);
     keyed.keyring.lock().unwrap();
     let log = keyed.open();
-    log.log_event(entry(1)).unwrap();
+    log.log_event(&entry(1)).unwrap();
     assert!(log.checkpoint().is_err());
     let report = keyed.verify();
     assert_eq!((report.ok, report.events, report.sealed_lines), (true, 2, 1));
@@ -111,12 +111,12 @@ fn case_38_a_locked_keyring_stops_the_seals_and_not_the_log() {
 fn case_38_a_lost_key_is_never_replaced_in_silence() {
     let keyed = Keyed::new();
     let log = keyed.open();
-    log.log_event(entry(0)).unwrap();
+    log.log_event(&entry(0)).unwrap();
     log.checkpoint().unwrap();
     drop(log);
     keyed.policy().open().unwrap().delete(&EntryName::audit_signing_key()).unwrap();
     let log = keyed.open();
-    log.log_event(entry(1)).unwrap();
+    log.log_event(&entry(1)).unwrap();
     let error = log.checkpoint().unwrap_err().to_string();
     assert!(error.contains("gone"), "{error}");
     assert_eq!(keyed.vkeys(), 1);
@@ -130,7 +130,7 @@ fn an_insecure_keyring_makes_no_key() {
     let policy = KeystorePolicy::default().in_surroundings(Surroundings::from_vars(&keyring.env()));
     let log =
         AuditLog::open(home.options().with_signing(SigningPolicy::Keystore(policy)), common::who()).unwrap();
-    log.log_event(entry(0)).unwrap();
+    log.log_event(&entry(0)).unwrap();
     let error = log.checkpoint().unwrap_err();
     assert_eq!(entrabot_audit::Diagnose::error_type(&error), "InsecureKeyringBackendError");
 }
@@ -208,7 +208,7 @@ fn a_record_names_the_first_link_that_answers_and_says_which_it_was() {
             session.agent_signed_in(AgentUserId::parse(USER).unwrap()).unwrap();
         }
         for kind in [AttributionType::Agent, AttributionType::DelegatedHuman, AttributionType::None] {
-            log.log_event(event(kind)).unwrap();
+            log.log_event(&event(kind)).unwrap();
             assert_eq!(last(&home), [id, via, kind.as_str()], "{settings:?}");
         }
         drop(log.permit(Call).unwrap());
@@ -234,7 +234,7 @@ fn without_anybody_to_name_nothing_is_written_unless_the_record_speaks_for_nobod
     }
     let home = Home::new();
     let log = AuditLog::open(home.options(), chain(&[]).0).unwrap();
-    let calls = [log.log_event(event(AttributionType::Agent)).unwrap_err(), log.permit(Call).unwrap_err()];
+    let calls = [log.log_event(&event(AttributionType::Agent)).unwrap_err(), log.permit(Call).unwrap_err()];
     let named = [["report.sent", "report 7"], ["a365.mcp_WordServer.GetDocumentContent"; 2]];
     for (error, [action, resource]) in calls.into_iter().zip(named) {
         let AuditError::Attribution(error) = &error else { panic!("{error:?}") };
@@ -250,7 +250,7 @@ fn without_anybody_to_name_nothing_is_written_unless_the_record_speaks_for_nobod
     }
     assert!(common::day_files(&home.audit()).is_empty(), "nothing was written");
     for kind in [AttributionType::None, AttributionType::DelegatedHuman] {
-        log.log_event(event(kind)).unwrap();
+        log.log_event(&event(kind)).unwrap();
         assert_eq!(last(&home), ["unknown", "none", kind.as_str()]);
     }
 }
@@ -264,7 +264,7 @@ fn an_insecure_keyring_is_told_whoever_the_record_speaks_for_and_nothing_is_writ
     let home = Home::new();
     let log = AuditLog::open(home.options(), chain(&[]).0).unwrap();
     let kinds = [AttributionType::Agent, AttributionType::DelegatedHuman, AttributionType::None];
-    let refused = kinds.map(|kind| log.log_event(event(kind)).unwrap_err());
+    let refused = kinds.map(|kind| log.log_event(&event(kind)).unwrap_err());
     for error in refused.into_iter().chain([log.permit(Call).unwrap_err()]) {
         assert!(matches!(error, AuditError::InsecureKeyring(_)), "{error:?}");
         assert_eq!(error.error_type(), "InsecureKeyringBackendError");
@@ -273,5 +273,5 @@ fn an_insecure_keyring_is_told_whoever_the_record_speaks_for_and_nothing_is_writ
     assert!(common::day_files(&home.audit()).is_empty());
     // Nobody asks it where a link before it answers.
     let log = AuditLog::open(home.options(), chain(&[("ENTRABOT_AGENT_ID", AGENT)]).0).unwrap();
-    log.log_event(event(AttributionType::Agent)).unwrap();
+    log.log_event(&event(AttributionType::Agent)).unwrap();
 }

@@ -9,7 +9,7 @@ use entrabot_audit::{SettleError, tail, verify};
 fn an_event_is_on_disk_when_its_id_is_known() {
     let home = Home::new();
     let log = home.open();
-    let ids: Vec<String> = (0..3).map(|n| log.log_event(entry(n)).unwrap().to_string()).collect();
+    let ids: Vec<String> = (0..3).map(|n| log.log_event(&entry(n)).unwrap().to_string()).collect();
     let lines = home.lines();
     assert_eq!(lines.len(), 3);
     for (index, line) in lines.iter().enumerate() {
@@ -77,7 +77,7 @@ fn many_callers_share_one_chain() {
                     if n % 3 == 0 {
                         drop(log.permit(Call).unwrap().finish(Ok::<_, ()>(())).into_result());
                     } else {
-                        log.log_event(entry(thread * 1000 + n)).unwrap();
+                        log.log_event(&entry(thread * 1000 + n)).unwrap();
                     }
                 }
             });
@@ -95,7 +95,7 @@ fn two_logs_of_one_directory_share_one_chain() {
     let logs = [home.open(), home.open(), home.open()];
     std::thread::scope(|scope| {
         for log in &logs {
-            scope.spawn(move || (0..100).for_each(|n| assert!(log.log_event(entry(n)).is_ok())));
+            scope.spawn(move || (0..100).for_each(|n| assert!(log.log_event(&entry(n)).is_ok())));
         }
     });
     let report = verify(&home.audit()).unwrap();

@@ -78,7 +78,7 @@ fn checkpoints_of_every_size_are_what_others_compute_and_accept() {
     let log = sealing(&home);
     let notes: Vec<String> = (0..SIZES)
         .map(|number| {
-            log.log_event(entry(usize::try_from(number).unwrap())).unwrap();
+            log.log_event(&entry(usize::try_from(number).unwrap())).unwrap();
             log.checkpoint().unwrap().unwrap().note.unwrap()
         })
         .collect();
@@ -150,7 +150,7 @@ fn a_foreign_and_an_abandoned_line_count_as_leaves_like_all_others() {
     let home = Home::new();
     let log = sealing(&home);
     drop(log.permit(Call).unwrap());
-    log.log_event(entry(0)).unwrap();
+    log.log_event(&entry(0)).unwrap();
     drop(log);
     let mut file = std::fs::OpenOptions::new().append(true).open(home.day_file()).unwrap();
     file.write_all(
@@ -163,7 +163,7 @@ fn a_foreign_and_an_abandoned_line_count_as_leaves_like_all_others() {
     )
     .unwrap();
     let log = reopen(&home);
-    log.log_event(entry(1)).unwrap();
+    log.log_event(&entry(1)).unwrap();
     let note = log.checkpoint().unwrap().unwrap().note.unwrap();
     let checkpoint = Checkpoint::from_reader(&mut note.as_bytes(), false).unwrap();
     let log_text = std::fs::read(home.day_file()).unwrap();

@@ -69,7 +69,7 @@ fn written(count: usize) -> Home {
     fs::create_dir(home.audit()).unwrap();
     fs::write(home.audit().join(".lock"), "others\n").unwrap();
     let log = home.open();
-    (0..count).for_each(|number| assert!(log.log_event(entry(number)).is_ok()));
+    (0..count).for_each(|number| assert!(log.log_event(&entry(number)).is_ok()));
     home
 }
 
@@ -104,7 +104,7 @@ fn case_29_a_batch_that_was_raced_and_whose_writer_died_is_no_tampering_and_the_
     // The one without the lock goes on.
     add(&home, &foreign(2));
     assert!(check(&home).ok);
-    home.open().log_event(entry(8)).unwrap();
+    home.open().log_event(&entry(8)).unwrap();
     let said = home.lines();
     assert_eq!(said[9]["action"], "audit.raced");
     assert_eq!(said[9]["metadata"]["lines"], 5);
@@ -115,7 +115,7 @@ fn case_29_a_batch_that_was_raced_and_whose_writer_died_is_no_tampering_and_the_
     // Said once; and whoever comes later finds the chain's end, between foreign lines too.
     for number in 3..6 {
         add(&home, &foreign(number));
-        home.open().log_event(entry(9)).unwrap();
+        home.open().log_event(&entry(9)).unwrap();
         assert!(check(&home).ok);
     }
     assert_eq!(home.lines().iter().filter(|line| line["action"] == "audit.raced").count(), 1);
@@ -132,9 +132,9 @@ fn case_29_a_process_that_was_there_all_along_explains_the_race_of_one_that_died
     }
     let home = written(1);
     let survivor = home.open();
-    survivor.log_event(entry(1)).unwrap();
+    survivor.log_event(&entry(1)).unwrap();
     race(&home, &foreign(1));
-    survivor.log_event(entry(2)).unwrap();
+    survivor.log_event(&entry(2)).unwrap();
     assert_eq!(home.lines()[8]["action"], "audit.raced");
     assert!(check(&home).ok);
 }
@@ -159,7 +159,7 @@ fn case_30_a_line_put_in_later_is_no_race_wherever_it_is_put() {
         forged.insert(at, foreign(1));
         put(&home, &forged);
         assert!(!check(&home).ok, "in front of line {at}");
-        home.open().log_event(entry(9)).unwrap();
+        home.open().log_event(&entry(9)).unwrap();
         assert!(!check(&home).ok, "in front of line {at}, and the log went on");
     }
     // Nor is it one where nothing, or another batch, was announced.
@@ -180,20 +180,20 @@ fn case_30_a_line_put_in_front_of_a_batch_that_the_log_went_on_behind_is_found()
         fs::write(&pem, generate_signing_key().unwrap().expose()).unwrap();
         let options = home.options().with_signing(SigningPolicy::File(pem));
         let log = entrabot_audit::AuditLog::open(options, common::who()).unwrap();
-        log.log_event(entry(0)).unwrap();
+        log.log_event(&entry(0)).unwrap();
         let entries: Vec<_> = (0..5).map(entry).collect();
         log.log_events(&entries, |_, id| assert!(id.is_ok())).unwrap();
         if sealed {
             log.checkpoint().unwrap();
         } else {
-            log.log_event(entry(6)).unwrap();
+            log.log_event(&entry(6)).unwrap();
         }
         drop(log);
         let mut lines = lines(&home);
         lines.insert(1, foreign(1));
         put(&home, &lines);
         assert!(!check(&home).ok, "sealed: {sealed}");
-        home.open().log_event(entry(7)).unwrap();
+        home.open().log_event(&entry(7)).unwrap();
         assert!(!check(&home).ok, "sealed: {sealed}, and the log went on");
     }
 }

@@ -100,7 +100,7 @@ fn a_call_whose_process_is_gone_is_an_orphan_and_one_at_work_is_not() {
 fn a_log_that_was_tampered_with_is_told_first_of_all_with_file_and_line() {
     let home = Home::new();
     let log = home.open();
-    (0..4).for_each(|n| assert!(log.log_event(entry(n)).is_ok()));
+    (0..4).for_each(|n| assert!(log.log_event(&entry(n)).is_ok()));
     let text = fs::read_to_string(home.day_file()).unwrap();
     fs::write(home.day_file(), text.replacen("thing 1", "thing 7", 1)).unwrap();
     let (report, page) = report_with(&home, &Query::new());
@@ -125,7 +125,7 @@ fn text_from_the_log_is_never_markup() {
     ];
     for text in hostile {
         let entry = LogEntry::cli(text, text, "success", AttributionType::Agent);
-        log.log_event(entry).unwrap();
+        log.log_event(&entry).unwrap();
         // What the filter says is on the page too.
         let (_, page) = report_with(&home, &Query::new().agent(text).action(text));
         assert_inert(&page);
@@ -182,7 +182,7 @@ fn a_filter_is_told_and_counts_only_what_it_lets_through() {
     let home = Home::new();
     let log = home.open();
     log.permit(Call).unwrap().finish(Ok::<_, std::io::Error>(())).into_result().unwrap();
-    (0..3).for_each(|n| assert!(log.log_event(entry(n)).is_ok()));
+    (0..3).for_each(|n| assert!(log.log_event(&entry(n)).is_ok()));
     let (report, page) = report_with(&home, &Query::new().action("test.*"));
     assert_eq!((report.events(), report.calls()), (3, 0));
     assert!(page.contains("Only events with action <code>test.*</code>"), "{page}");

@@ -142,7 +142,7 @@ fn case_33_a_directory_that_was_rolled_back_is_missed() {
     assert!(!report.ok && report.first_error.unwrap().reason.contains("7 lines"));
     // Without the anchor it hangs on what the checkpoints cover, and the report says how much that is.
     let vkeys = sealed.home.data().join("audit-vkeys");
-    sealed.home.open().log_event(entry(0)).unwrap();
+    sealed.home.open().log_event(&entry(0)).unwrap();
     let options = VerifyOptions::new().with_vkeys(&vkeys);
     let report = verify_with(&sealed.home.audit(), &options).unwrap();
     assert_eq!((report.ok, report.level, report.sealed_lines), (true, VerifyLevel::Signed, 4), "{report:?}");
@@ -161,7 +161,7 @@ fn case_36_a_backup_that_was_put_back_and_went_on_is_a_fork() {
     // The other head. It goes on being written, and is never sealed as if it were the one that the anchor knows.
     let log = sealed.open();
     for number in 0..6 {
-        log.log_event(entry(number)).unwrap();
+        log.log_event(&entry(number)).unwrap();
     }
     let error = log.checkpoint().unwrap_err();
     assert!(error.to_string().contains("not the one that its anchor knows"), "{error}");
@@ -211,7 +211,7 @@ fn case_37_a_key_changes_only_with_a_checkpoint_signed_by_both() {
     std::fs::write(&pem, new.expose()).unwrap();
     assert!(sealed.open().checkpoint().is_ok(), "nothing new to sign");
     let log = sealed.open();
-    log.log_event(entry(1)).unwrap();
+    log.log_event(&entry(1)).unwrap();
     assert!(log.checkpoint().is_err());
     drop(log);
     std::fs::write(&pem, [new.expose(), &old[..]].concat()).unwrap();

@@ -34,7 +34,7 @@ fn with_fault(home: &Home, inject: &str) -> Option<(bool, Vec<String>, String)> 
 /// A log with one record, and the paths whose system calls count.
 fn target() -> (Home, Vec<String>) {
     let home = Home::new();
-    home.open().log_event(common::entry(0)).unwrap();
+    home.open().log_event(&common::entry(0)).unwrap();
     // A writer without the lock was seen here, so that batches are announced.
     std::fs::write(home.audit().join(".lock"), "others\n").unwrap();
     let paths = [home.audit(), home.audit().join(".lock"), home.day_file()]
@@ -117,7 +117,7 @@ fn may_fail(mode: &str, records: usize, also: &str) {
         if call == "write" && error != "EINTR" {
             assert!(!succeeded && said.contains("append to") && said.contains(".jsonl"), "{inject}: {said}");
         }
-        home.open().log_event(common::entry(1)).unwrap();
+        home.open().log_event(&common::entry(1)).unwrap();
         assert!(verify_with(&home.audit(), &VerifyOptions::new()).unwrap().ok, "{inject}");
     }
 }
@@ -172,7 +172,7 @@ fn a_fault_while_a_sealed_log_is_made_never_looks_like_tampering(chosen: impl Fn
         // Whoever comes next goes on and seals all of it.
         let policy = entrabot_audit::SigningPolicy::File(home.dir.path().join("key.pem"));
         let log = entrabot_audit::AuditLog::open(home.options().with_signing(policy), common::who()).unwrap();
-        log.log_event(common::entry(1)).unwrap();
+        log.log_event(&common::entry(1)).unwrap();
         log.checkpoint().unwrap_or_else(|error| panic!("{inject}: {error}; before: {said}"));
         let report = verify_with(&home.audit(), &options).unwrap();
         assert!(report.ok && report.sealed_lines == report.events, "{inject}: {report:?}");

@@ -3,10 +3,7 @@ use std::sync::Arc;
 
 use entrabot_keystore::{EntryName, InsecureKeyringBackendError, KeystoreError, KeystorePolicy};
 
-use crate::{
-    AgentId, BlueprintAppId, Config, Diagnose, ErrorClass, Mode, Session, SessionSnapshot, SessionState,
-    SessionUser,
-};
+use crate::{Config, Diagnose, ErrorClass, Mode, Session, SessionSnapshot, SessionState, SessionUser};
 
 /// For whom a record speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,7 +62,7 @@ impl Via {
 /// Who acts. Only the chain makes one: no caller can name itself.
 #[derive(Clone, Debug)]
 pub struct Attribution {
-    agent_id: String,
+    agent_id: Arc<str>,
     kind: AttributionType,
     via: Via,
 }
@@ -94,8 +91,11 @@ impl Attribution {
     /// A person who has just signed in, for what their own token does.
     #[cfg(all(feature = "delegated", feature = "provisioning"))]
     pub(crate) fn of_person(token: &crate::DelegatedToken) -> Self {
-        let agent_id = token.human().object_id().as_str().to_owned();
-        Self { agent_id, kind: AttributionType::DelegatedHuman, via: Via::Session }
+        Self {
+            agent_id: token.human().object_id().as_str().into(),
+            kind: AttributionType::DelegatedHuman,
+            via: Via::Session,
+        }
     }
 }
 
@@ -171,8 +171,8 @@ pub trait Attribute: sealed::Sealed + Send + Sync + std::fmt::Debug {
 #[derive(Debug)]
 pub struct AttributionChain {
     session: Arc<Session>,
-    agent_id: Option<AgentId>,
-    blueprint_app_id: Option<BlueprintAppId>,
+    /// The agent's id, or else the blueprint's.
+    configured: Option<(Arc<str>, Via)>,
     /// `None`: the last link is absent, as where no keyring is opened at all.
     keystore: Option<KeystorePolicy>,
     persons: bool,
@@ -182,37 +182,35 @@ impl AttributionChain {
     /// The chain over this session and these settings.
     #[must_use]
     pub fn new(config: &Config, session: Arc<Session>) -> Self {
+        let agent = config.agent_id().map(|id| (id.as_str().into(), Via::AgentId));
+        let blueprint = || config.blueprint_app_id().map(|id| (id.as_str().into(), Via::BlueprintAppId));
         Self {
             session,
-            agent_id: config.agent_id().cloned(),
-            blueprint_app_id: config.blueprint_app_id().cloned(),
+            configured: agent.or_else(blueprint),
             keystore: (!config.needs_no_keystore()).then(|| config.keystore_policy().clone()),
             persons: config.mode() == Mode::Delegated,
         }
     }
 
-    fn id(&self, session: SessionSnapshot, kind: AttributionType) -> Result<(String, Via), Unattributed> {
+    fn id(&self, session: SessionSnapshot, kind: AttributionType) -> Result<(Arc<str>, Via), Unattributed> {
         match (session.state, session.user) {
             (SessionState::AgentUser, Some(user @ SessionUser::Agent(_))) => {
-                return Ok((user.id().to_owned(), Via::Session));
+                return Ok((user.id().into(), Via::Session));
             }
             (_, Some(user @ (SessionUser::Human(_) | SessionUser::Operator(_))))
                 if session.attribution == AttributionType::DelegatedHuman =>
             {
-                return Ok((user.id().to_owned(), Via::Session));
+                return Ok((user.id().into(), Via::Session));
             }
             _ if self.persons && kind != AttributionType::Agent => return Err(Unattributed::NobodySignedIn),
             _ => {}
         }
-        if let Some(id) = &self.agent_id {
-            return Ok((id.as_str().to_owned(), Via::AgentId));
-        }
-        if let Some(id) = &self.blueprint_app_id {
-            return Ok((id.as_str().to_owned(), Via::BlueprintAppId));
+        if let Some((id, via)) = &self.configured {
+            return Ok((Arc::clone(id), *via));
         }
         let stored = match self.keystore.as_ref().map(stored) {
             None => "not asked".into(),
-            Some(Ok(id)) => return Ok((id, Via::Store)),
+            Some(Ok(id)) => return Ok((id.into(), Via::Store)),
             Some(Err(KeystoreError::Insecure(error))) => return Err(error.into()),
             Some(Err(error)) => error.to_string(),
         };
@@ -262,7 +260,7 @@ impl Attribute for AttributionChain {
     }
 
     fn may_block(&self) -> bool {
-        self.agent_id.is_none() && self.blueprint_app_id.is_none() && self.keystore.is_some()
+        self.configured.is_none() && self.keystore.is_some()
     }
 }
 

@@ -147,7 +147,7 @@ impl Person {
         let person = human.object_id().clone();
         let entered = entrabot_identity::spawn_blocking(move || {
             session.enter_with(step, || {
-                audit.open(false)?.log_event(LogEntry::delegated_fallback(&human, error_type)).map(drop)
+                audit.open(false)?.log_event(&LogEntry::delegated_fallback(&human, error_type)).map(drop)
             })
         });
         let result = match entered.await {

@@ -99,7 +99,7 @@ impl Ours {
 
 impl Append for Ours {
     fn append(&mut self) {
-        self.log.log_event(self.entry.clone()).unwrap();
+        self.log.log_event(&self.entry).unwrap();
     }
 }
 

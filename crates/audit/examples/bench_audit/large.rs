@@ -44,7 +44,7 @@ pub(crate) fn measure(dir: &Path, events: usize) -> Value {
     File::open(&path).unwrap().sync_all().unwrap();
     let start = Instant::now();
     let log = open(&dir);
-    log.log_event(entry()).unwrap();
+    log.log_event(&entry()).unwrap();
     let cold_open = start.elapsed();
     drop(log);
 
@@ -55,7 +55,7 @@ pub(crate) fn measure(dir: &Path, events: usize) -> Value {
     log.checkpoint().unwrap();
     let cold_checkpoint = start.elapsed();
     let cold_checkpoint_cpu = cpu_time() - cpu;
-    log.log_event(entry()).unwrap();
+    log.log_event(&entry()).unwrap();
     let start = Instant::now();
     log.checkpoint().unwrap();
     let warm_checkpoint = start.elapsed();

@@ -51,7 +51,7 @@ impl Home {
     fn day(&self) {
         let log = self.open();
         for _ in 0..3 {
-            log.log_event(entry()).unwrap();
+            log.log_event(&entry()).unwrap();
         }
         drop(log.permit(Call).unwrap().finish(Ok::<(), ()>(())));
         log.checkpoint().unwrap();
@@ -345,7 +345,7 @@ fn keys_may_change_between_prunings() {
         crate::signing::load(&SigningPolicy::File(home.dir.path().join("key.pem")), false).unwrap().current;
     let sealer = log.sealer().unwrap();
     sealer.set_signers(crate::signing::Signers { current, previous: Some(previous) });
-    log.log_event(entry()).unwrap();
+    log.log_event(&entry()).unwrap();
     log.checkpoint().unwrap();
     log.prune(before("2026-07-14")).unwrap();
     drop(log);

@@ -234,7 +234,7 @@ fn append_one(writer: Writer, append: AppendArgs, json: bool) -> Result<u8, Fail
     }
     let entry = LogEntry::cli(action, resource, outcome, append.attribution.kind()).with_metadata(metadata);
     let (parts, audit) = writer.open()?;
-    let id = audit.log_event(entry)?.to_string();
+    let id = audit.log_event(&entry)?.to_string();
     drop(audit);
     let printed = if json { terminal::json(&json!({"event_id": id})) } else { terminal::line(&id) };
     close(&parts);
