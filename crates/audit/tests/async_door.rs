@@ -1,5 +1,6 @@
 //! The doors for tasks keep the promises of those for threads, and never block the runtime: all of these run on one
 //! thread, which could not go on if they did.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
