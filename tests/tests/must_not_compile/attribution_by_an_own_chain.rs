@@ -13,5 +13,8 @@ impl entrabot_identity::Attribute for Myself {
     ) -> Result<entrabot_identity::Attribution, entrabot_identity::Unattributed> {
         unreachable!()
     }
+    fn may_block(&self) -> bool {
+        false
+    }
 }
 fn main() {}
