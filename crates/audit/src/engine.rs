@@ -7,6 +7,7 @@ use crate::AuditError;
 #[cfg(feature = "async")]
 use crate::commit::task::{Kept, Submission};
 use crate::commit::{GroupCommit, Put, Target, Until};
+use crate::give_way::GiveWay;
 use crate::journal::{Failed, Journal, Written};
 use crate::line::{Body, Record};
 use crate::locker::{Held, Locker, NotLocked};
@@ -26,6 +27,7 @@ pub(crate) struct Directory {
     clock: Arc<dyn Clock>,
     deadline: Duration,
     pulse: Pulse,
+    way: GiveWay,
 }
 
 impl std::fmt::Debug for Engine {
@@ -50,6 +52,9 @@ impl Target for Directory {
     }
 
     fn sync(&self, written: &Written) -> Result<(), AuditError> {
+        if written.beside_others {
+            self.way.once();
+        }
         written.file.sync_data().map_err(|e| AuditError::storage("sync", &*written.name, &e))
     }
 
@@ -91,7 +96,8 @@ impl Directory {
 impl Engine {
     pub(crate) fn new(journal: Journal, locker: Locker, clock: Arc<dyn Clock>, deadline: Duration) -> Self {
         let journal = Mutex::new(journal);
-        let directory = Directory { journal, locker, clock, deadline, pulse: Pulse::default() };
+        let directory =
+            Directory { journal, locker, clock, deadline, pulse: Pulse::default(), way: GiveWay::default() };
         crate::line::forget_randomness();
         Self { commit: GroupCommit::new(directory, deadline), mark: Mark::new() }
     }

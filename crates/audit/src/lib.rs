@@ -21,6 +21,7 @@ mod event;
 mod evidence;
 mod examine;
 mod export;
+mod give_way;
 mod index;
 mod journal;
 mod json;

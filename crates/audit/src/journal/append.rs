@@ -75,7 +75,7 @@ impl Journal {
             Ok(position) if position == expected => {
                 head.end = position;
                 head.tail = tail;
-                Ok(Put { written: head.written(), count: lines, refused: None })
+                Ok(Put { written: head.written(self.others_wrote), count: lines, refused: None })
             }
             Ok(position) => Ok(self.note_race(position, lines)),
             Err((operation, error)) => {
@@ -92,7 +92,7 @@ impl Journal {
         if done == 0 || cut_off(&*head.file, head.end, done as u64) {
             return Err(Failed::Refused(error));
         }
-        let (from, written) = (head.end, head.written());
+        let (from, written) = (head.end, head.written(self.others_wrote));
         let Ok((count, foreign_bytes)) = self.count_ours(from) else {
             // A torn line alone is for the next commit to deal with.
             let torn_only = !self.buffer[..done].contains(&b'\n');

@@ -33,6 +33,8 @@ pub(crate) struct Written {
     pub(crate) file: Arc<dyn LogFile>,
     /// For messages.
     pub(crate) name: Arc<str>,
+    /// Whether others wrote since the commit before.
+    pub(crate) beside_others: bool,
 }
 
 /// How far the log goes.
@@ -86,6 +88,8 @@ pub(crate) struct Journal {
     floor: u64,
     /// Whether the day changed.
     rolled: bool,
+    /// Whether others wrote since the commit before.
+    others_wrote: bool,
 }
 
 /// The newest day file and the chain at its end.
@@ -104,8 +108,8 @@ struct Head {
 }
 
 impl Head {
-    fn written(&self) -> Written {
-        Written { file: Arc::clone(&self.file), name: Arc::clone(&self.name) }
+    fn written(&self, beside_others: bool) -> Written {
+        Written { file: Arc::clone(&self.file), name: Arc::clone(&self.name), beside_others }
     }
 }
 
@@ -133,6 +137,7 @@ impl Journal {
             accept_shrunk: false,
             floor,
             rolled: false,
+            others_wrote: false,
         }
     }
 
@@ -179,6 +184,7 @@ impl Journal {
 
     /// Links the records to the chain and writes them. Not synced.
     pub(crate) fn commit(&mut self, records: &[Record]) -> Result<Put<Written>, Failed> {
+        self.others_wrote = false;
         self.refresh()?;
         self.check_clock(records)?;
         self.write_findings()?;
@@ -218,5 +224,35 @@ impl Journal {
             return Ok(());
         }
         Err(AuditError::ClockStepped(Box::new(ClockStepped { now, last, file: head.name.to_string() })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Access, DiskFolder};
+    use crate::time::SystemClock;
+
+    #[test]
+    fn a_commit_says_whether_others_wrote_since_the_one_before() {
+        let home = tempfile::tempdir().unwrap();
+        let open = || {
+            let access = Access { create: true, as_root: false, read_only: false };
+            let folder = DiskFolder::open(&home.path().join("audit"), access).unwrap().0;
+            let lock = folder.lock(crate::log::LOCK, false).unwrap();
+            Journal::new(folder, lock, Arc::new(SystemClock), false, 0)
+        };
+        let beside_others = |journal: &mut Journal| {
+            let body = Body::system("test", "test", &Map::new());
+            let record = Record::new(&body, "success", None, journal.clock.now()).unwrap();
+            journal.commit(&[record]).unwrap().written.beside_others
+        };
+        let (mut here, mut there) = (open(), open());
+        assert!(!beside_others(&mut here), "the first of all");
+        assert!(!beside_others(&mut here), "nobody else");
+        assert!(!beside_others(&mut there), "all that is there was there before");
+        assert!(beside_others(&mut here));
+        assert!(beside_others(&mut there));
+        assert!(!beside_others(&mut there), "not since");
     }
 }

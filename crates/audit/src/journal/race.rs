@@ -61,7 +61,7 @@ impl Journal {
         let head = self.head.as_mut().expect("still open");
         head.tail.foreign = true;
         let foreign_bytes = position.saturating_sub(head.end + self.buffer.len() as u64);
-        let written = head.written();
+        let written = head.written(self.others_wrote);
         self.race = Race::of(lines, foreign_bytes);
         // When that fails the next commit does it: ours are on the log either way.
         Put { written, count: lines, refused: self.catch_up(position).err() }

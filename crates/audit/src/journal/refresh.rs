@@ -167,6 +167,7 @@ impl Journal {
         if size == head.end {
             return Ok(());
         }
+        self.others_wrote = true;
         let path = self.folder.file_path(&head.name);
         let fail = |error: io::Error| AuditError::storage("read", &path, &error);
         let before = (head.end, head.tail.clone());
