@@ -164,7 +164,7 @@ async fn an_outcome_is_on_record_although_nobody_waited_for_it() {
 #[tokio::test]
 async fn a_log_that_hangs_refuses_a_task_at_the_deadline_and_holds_up_nothing_else() {
     let home = Home::new();
-    let deadline = Duration::from_millis(300);
+    let deadline = Duration::from_secs(2);
     let log = AuditLog::open(home.options().with_deadline(deadline), who()).unwrap();
     log.log_event_async(&entry(0)).await.unwrap();
     let held = std::fs::File::open(home.audit().join(".lock")).unwrap();
@@ -173,20 +173,16 @@ async fn a_log_that_hangs_refuses_a_task_at_the_deadline_and_holds_up_nothing_el
     let permit = log.permit_async(Call);
     let ticks = async {
         let mut ticks = 0;
-        while begin.elapsed() < deadline / 2 {
+        while begin.elapsed() < deadline / 4 {
             tokio::time::sleep(Duration::from_millis(1)).await;
             ticks += 1;
         }
         ticks
     };
     let (refused, ticks) = tokio::join!(permit, ticks);
-    let error = refused.unwrap_err();
-    assert!(
-        matches!(error, AuditError::Timeout { .. } | AuditError::LockTimeout { .. }),
-        "{error:?} after {:?}",
-        begin.elapsed()
-    );
-    assert!(begin.elapsed() >= deadline && begin.elapsed() < 10 * deadline, "{:?}", begin.elapsed());
+    let (error, after) = (refused.unwrap_err(), begin.elapsed());
+    assert!(matches!(error, AuditError::LockTimeout { .. }), "{error:?} after {after:?}");
+    assert!(after >= deadline && after < 5 * deadline, "{after:?}");
     assert!(ticks > 20, "the runtime went on: {ticks}");
     held.unlock().unwrap();
     log.log_event_async(&entry(1)).await.unwrap();
