@@ -35,7 +35,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         Subject::Keystore => run_on_a_keyring(example("entrabot-keystore", "bench_keystore")),
         Subject::Audit => {
             build_the_binary()?;
-            run_on_a_keyring(example("entrabot-audit", "bench_audit"))
+            let mut command = example("entrabot-audit", "bench_audit");
+            command.args(["--features", "async"]);
+            run_on_a_keyring(command)
         }
         Subject::Identity => build::run(&mut example("entrabot-tests", "bench_identity")),
         Subject::A365 => build::run(&mut example("entrabot-tests", "bench_a365")),

@@ -1,4 +1,4 @@
-//! Appends by one caller, by many, by several processes.
+//! Appends by one caller, by many threads or tasks, by several processes.
 
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use entrabot_audit::{AuditLog, Auditable, LogEntry, ServerName, Subject, ToolName};
 use serde_json::{Map, Value, json};
 
-use crate::limits::{Bare, Guards, group_commit};
+use crate::limits::{Bare, Guards, group_commit, whole_groups};
 use crate::{Append, LONG, entry, figures, open, run};
 
 /// In each of them everything is measured once. What is compared is compared within a round: over a minute the load of a
@@ -33,6 +33,8 @@ pub(crate) fn measure(base: &Path) -> Value {
         ("1_caller_to_python", rates("1_caller", PYTHON)),
         ("8_callers_to_python", rates("8_callers", PYTHON)),
         ("64_callers_to_python", rates("64_callers", PYTHON)),
+        ("8_tasks_to_python", rates("8_tasks", PYTHON)),
+        ("64_tasks_to_python", rates("64_tasks", PYTHON)),
         ("1_caller_p50_to_bare_p50", each(&|round| p50(&round["1_caller"]) / p50(&round[BARE]))),
         ("4_processes_to_sync_inside", rates("4_processes", INSIDE)),
         ("our_cost_us", cost("1_caller")),
@@ -42,6 +44,8 @@ pub(crate) fn measure(base: &Path) -> Value {
         ("1_caller_to_python", rates(GUARDS, PYTHON)),
         ("8_callers_to_python", rates("8_callers_bare_group_commit", PYTHON)),
         ("64_callers_to_python", rates("64_callers_bare_group_commit", PYTHON)),
+        ("8_tasks_to_python", rates("8_lines_with_nobody_to_wake", PYTHON)),
+        ("64_tasks_to_python", rates("64_lines_with_nobody_to_wake", PYTHON)),
         ("4_processes_to_sync_inside", rates("4_processes_bare_lock_checks_write_and_sync", INSIDE)),
         ("cost_us", cost(GUARDS)),
     ];
@@ -107,6 +111,10 @@ fn round(dir: &Path) -> Round {
         ("8_callers_bare_group_commit", group_commit(&file("group-8"), 8)),
         ("64_callers", threads(&part("ours-64"), 64)),
         ("64_callers_bare_group_commit", group_commit(&file("group-64"), 64)),
+        ("8_tasks", tasks(&part("tasks-8"), 8)),
+        ("8_lines_with_nobody_to_wake", whole_groups(file("whole-8"), 8)),
+        ("64_tasks", tasks(&part("tasks-64"), 64)),
+        ("64_lines_with_nobody_to_wake", whole_groups(file("whole-64"), 64)),
         ("permit_and_finish_1_caller", permits(&part("permits"))),
         (INSIDE, processes("sync-inside", &part("inside"))),
         ("4_processes", processes("ours", &part("ours-4p"))),
@@ -156,6 +164,26 @@ fn threads(dir: &Path, count: usize) -> Value {
             .collect();
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
     });
+    figures(took, begin.elapsed())
+}
+
+/// The callers that a server has: tasks, on a runtime like that of `entrabot serve`.
+fn tasks(dir: &Path, count: usize) -> Value {
+    let log = open(dir);
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+    let begin = Instant::now();
+    let task = |log: AuditLog| async move {
+        let (entry, mut took) = (entry(), Vec::with_capacity(100_000));
+        while begin.elapsed() < LONG {
+            let start = Instant::now();
+            log.log_event_async(&entry).await.unwrap();
+            took.push(start.elapsed());
+        }
+        took
+    };
+    let tasks: Vec<_> = (0..count).map(|_| runtime.spawn(task(log.clone()))).collect();
+    let took = tasks.into_iter().flat_map(|task| runtime.block_on(task).unwrap()).collect();
     figures(took, begin.elapsed())
 }
 

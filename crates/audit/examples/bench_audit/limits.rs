@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, FlockOperation, StatxFlags, fdatasync, flock, fstat, s
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::{Append, LONG, figures};
+use crate::{Append, LONG, figures, run};
 
 /// As long as one of our lines.
 const LINE: [u8; 535] = {
@@ -120,6 +120,24 @@ pub(crate) fn group_commit(file: &File, callers: usize) -> Value {
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
     });
     figures(took, begin.elapsed())
+}
+
+/// One write and one sync for so many lines, again and again, without callers: what the disk gives to groups that are
+/// always full.
+pub(crate) fn whole_groups(file: File, lines: usize) -> Value {
+    struct Whole {
+        file: File,
+        group: Vec<u8>,
+    }
+    impl Append for Whole {
+        fn append(&mut self) {
+            self.file.write_all(&self.group).unwrap();
+            self.file.sync_data().unwrap();
+        }
+    }
+    let took = run(&mut Whole { file, group: LINE.repeat(lines) }, LONG);
+    let of_each = took.iter().flat_map(|time| std::iter::repeat_n(*time, lines)).collect();
+    figures(of_each, LONG)
 }
 
 /// The same chain with the sync inside the lock: the obvious way, for comparison.
