@@ -152,7 +152,11 @@ async fn an_outcome_is_on_record_although_nobody_waited_for_it() {
     let home = Home::new();
     let log = home.open();
     let permit = log.permit_async(Call).await.unwrap();
+    // Nobody can write before the task has given up.
+    let held = std::fs::File::open(home.audit().join(".lock")).unwrap();
+    held.lock().unwrap();
     assert!(for_polls(1, permit.finish_async(Ok::<_, ()>(()))).await.is_none());
+    drop(held);
     let permit = log.permit_async(Call).await.unwrap();
     drop(permit.finish_async(Ok::<_, ()>(())));
     drop(log);
