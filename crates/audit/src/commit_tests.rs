@@ -82,11 +82,12 @@ mod clock {
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use commit::task::Kept;
-use commit::{GroupCommit, Put, Target, Until};
+use commit::task::{Kept, Submission};
+use commit::{GroupCommit, Put, QUEUE, Target, Until};
 use shuttle::rand::Rng as _;
 use shuttle::sync::Mutex;
 use shuttle::thread;
@@ -241,6 +242,16 @@ async fn put_async(log: &GroupCommit<Disk>, line: Line, until: Until, mut looks:
     .await;
     drop(submission);
     told(log, line, until, result)
+}
+
+/// Whether it was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 /// Whoever looks so often never gives up.
@@ -419,6 +430,95 @@ fn a_failure_is_told_to_the_tasks_that_it_meets() {
             );
         }
     }
+}
+
+#[test]
+fn tasks_that_wait_when_a_commit_panics_are_told_that_the_log_stopped() {
+    for number in 1..=2 {
+        shuttle::check_random(
+            move || {
+                clock::press(false);
+                let disk = Disk { panic: Some(number), ..Disk::default() };
+                // Nobody gives up here: one that is not told waits for ever.
+                let (log, fates) = run_beside_tasks(disk, 0, 3, || PATIENT);
+                assert!(log.check().is_err());
+                for (line, _, result) in &fates {
+                    assert!(
+                        matches!(result, Ok(()) | Err(AuditError::Stopped { .. })),
+                        "{line:?} {result:?}"
+                    );
+                }
+            },
+            ORDERS / 6,
+        );
+    }
+}
+
+#[test]
+fn room_that_a_task_gives_back_goes_to_a_task_that_waits_outside() {
+    shuttle::check_random(
+        || {
+            let log = GroupCommit::new(Disk::default(), DEADLINE);
+            let woken = Arc::new(Woken::default());
+            let waker = Waker::from(Arc::clone(&woken));
+            let poll = |submission: &mut Submission<Disk>| {
+                Pin::new(submission).poll(&mut Context::from_waker(&waker))
+            };
+            let act = |id| log.submission(Line::act(id), Until::Durable, Kept::No);
+            let mut inside: Vec<_> = (0..QUEUE as u32).map(act).collect();
+            assert!(inside.iter_mut().all(|submission| poll(submission).is_pending()));
+            let mut outside = act(QUEUE as u32);
+            assert!(poll(&mut outside).is_pending());
+            assert!(!woken.0.load(Ordering::SeqCst));
+            inside.pop();
+            assert!(woken.0.load(Ordering::SeqCst), "there is room");
+        },
+        1,
+    );
+}
+
+#[test]
+fn an_outcome_whose_task_is_gone_before_it_is_queued_is_written() {
+    shuttle::check_random(
+        || {
+            clock::press(false);
+            let log = Arc::new(GroupCommit::new(Disk::default(), DEADLINE));
+            let background = {
+                let log = Arc::clone(&log);
+                thread::spawn(move || log.run_background())
+            };
+            drop(log.submission(Line::outcome(1), Until::Written, Kept::Yes));
+            drop(log.submission(Line::act(2), Until::Durable, Kept::No));
+            log.close();
+            background.join().unwrap();
+            let state = log.target().state.lock().unwrap();
+            assert_eq!((state.lines.len(), state.lines[0].id, state.synced), (1, 1, 1));
+        },
+        ORDERS / 6,
+    );
+}
+
+#[test]
+fn the_background_ends_also_when_a_thread_leads_last() {
+    shuttle::check_random(
+        || {
+            clock::press(false);
+            let log = Arc::new(GroupCommit::new(Disk::default(), DEADLINE));
+            let threads = [
+                thread::spawn({
+                    let log = Arc::clone(&log);
+                    move || log.run_background()
+                }),
+                thread::spawn({
+                    let log = Arc::clone(&log);
+                    move || put(&log, Line::act(1), Until::Durable).2.unwrap()
+                }),
+            ];
+            log.close();
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+        },
+        ORDERS,
+    );
 }
 
 /// What each caller was told is what is on the log: closed is exactly what its caller gave up on.

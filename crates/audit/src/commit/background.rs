@@ -1,5 +1,6 @@
 //! What runs beside the callers: leads for tasks and for records that nobody waits for, and syncs outcomes in time.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::sync::PoisonError;
@@ -25,7 +26,8 @@ impl<T: Target> GroupCommit<T> {
             } else if !queue.leading && (!queue.groups.is_empty() || queue.pace.tasks > 1) {
                 queue.leading = true;
                 drop(queue);
-                self.lead();
+                // One that panicked stopped the log, which those that still wait are to be told.
+                let _stopped = catch_unwind(AssertUnwindSafe(|| self.lead()));
                 queue = lock(&self.queue);
             } else if queue.closing && queue.groups.is_empty() && !queue.leading {
                 drop(queue);

@@ -174,7 +174,7 @@ impl<T: Target> GroupCommit<T> {
             return;
         }
         queue.leading = false;
-        if queue.background_sleeps && !queue.groups.is_empty() {
+        if queue.background_sleeps && (!queue.groups.is_empty() || queue.closing) {
             self.wake.notify_all();
         }
     }

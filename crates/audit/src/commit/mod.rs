@@ -13,6 +13,7 @@ mod queue;
 #[cfg_attr(not(feature = "async"), allow(dead_code, reason = "tasks come by the async door alone"))]
 pub(crate) mod task;
 
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use entrabot_keystore::ThisProcess;
@@ -24,7 +25,7 @@ use crate::AuditError;
 use crate::journal::Failed;
 
 /// How many records may wait; more than that wait outside.
-const QUEUE: usize = 4096;
+pub(super) const QUEUE: usize = 4096;
 
 /// What groups are written to.
 pub(crate) trait Target {
@@ -224,9 +225,15 @@ impl<T: Target> GroupCommit<T> {
     fn withdraw(&self, mut queue: MutexGuard<'_, Queue<T>>, mut state: MutexGuard<'_, State>, place: &Place) {
         if !queue.take_back(place) {
             state.given_up.push(place.caller.ticket);
-        } else if queue.outside > 0 {
+            return;
+        }
+        if queue.outside > 0 {
             self.room.notify_one();
         }
+        // All of them: one alone may have given up too.
+        let outside = std::mem::take(&mut queue.tasks_outside);
+        drop((state, queue));
+        outside.into_iter().for_each(Waker::wake);
     }
 
     fn wait(&self, place: &Place, deadline: Instant) -> Result<(), AuditError> {

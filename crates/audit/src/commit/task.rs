@@ -108,12 +108,12 @@ impl<T: Target> Submission<'_, T> {
 
 impl<T: Target> Drop for Submission<'_, T> {
     fn drop(&mut self) {
-        let Stage::Queued { place, opened, .. } = std::mem::replace(&mut self.stage, Stage::Over) else {
-            return;
+        let (place, opened) = match (std::mem::replace(&mut self.stage, Stage::Over), self.kept) {
+            (Stage::Queued { place, opened, .. }, Kept::No) => (place, opened),
+            // As outside a runtime, where the timer panics before the first poll.
+            (Stage::Outside(record), Kept::Yes) => return self.commit.leave(record),
+            _ => return,
         };
-        if self.kept == Kept::Yes {
-            return;
-        }
         // Nothing that is still queued may be written later as if it had been allowed.
         let queue = lock(&self.commit.queue);
         let state = lock(&place.group.state);
