@@ -257,6 +257,12 @@ impl Wake for Woken {
 /// Whoever looks so often never gives up.
 const PATIENT: u32 = u32::MAX;
 
+/// Leads for tasks, and syncs outcomes.
+fn background(log: &Arc<GroupCommit<Disk>>) -> [thread::JoinHandle<()>; 2] {
+    let (leading, syncing) = (Arc::clone(log), Arc::clone(log));
+    [thread::spawn(move || leading.lead_in_background()), thread::spawn(move || syncing.sync_in_background())]
+}
+
 /// Three callers, each with an act and its outcome, beside the background; what became of each record.
 fn run(disk: Disk) -> (Arc<GroupCommit<Disk>>, Vec<Fate>) {
     run_beside_tasks(disk, 3, 0, || PATIENT)
@@ -270,10 +276,7 @@ fn run_beside_tasks(
     looks: fn() -> u32,
 ) -> (Arc<GroupCommit<Disk>>, Vec<Fate>) {
     let log = Arc::new(GroupCommit::new(disk, DEADLINE));
-    let background = {
-        let log = Arc::clone(&log);
-        thread::spawn(move || log.run_background())
-    };
+    let background = background(&log);
     let tasks: Vec<_> = (threads..threads + tasks)
         .map(|caller| {
             let log = Arc::clone(&log);
@@ -308,7 +311,7 @@ fn run_beside_tasks(
     let by_threads: Vec<Fate> = callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect();
     fates.extend(by_threads);
     log.close();
-    background.join().unwrap();
+    background.into_iter().for_each(|thread| thread.join().unwrap());
     (log, fates)
 }
 
@@ -483,14 +486,11 @@ fn an_outcome_whose_task_is_gone_before_it_is_queued_is_written() {
         || {
             clock::press(false);
             let log = Arc::new(GroupCommit::new(Disk::default(), DEADLINE));
-            let background = {
-                let log = Arc::clone(&log);
-                thread::spawn(move || log.run_background())
-            };
+            let background = background(&log);
             drop(log.submission(Line::outcome(1), Until::Written, Kept::Yes));
             drop(log.submission(Line::act(2), Until::Durable, Kept::No));
             log.close();
-            background.join().unwrap();
+            background.into_iter().for_each(|thread| thread.join().unwrap());
             let state = log.target().state.lock().unwrap();
             assert_eq!((state.lines.len(), state.lines[0].id, state.synced), (1, 1, 1));
         },
@@ -504,24 +504,19 @@ fn the_background_ends_also_when_a_thread_leads_last() {
         || {
             clock::press(false);
             let log = Arc::new(GroupCommit::new(Disk::default(), DEADLINE));
-            let threads = [
-                thread::spawn({
-                    let log = Arc::clone(&log);
-                    move || log.run_background()
-                }),
-                thread::spawn({
-                    let log = Arc::clone(&log);
-                    move || put(&log, Line::act(1), Until::Durable).2.unwrap()
-                }),
-            ];
+            let background = background(&log);
+            let caller = thread::spawn({
+                let log = Arc::clone(&log);
+                move || put(&log, Line::act(1), Until::Durable).2.unwrap()
+            });
             log.close();
-            threads.into_iter().for_each(|thread| thread.join().unwrap());
+            caller.join().unwrap();
+            background.into_iter().for_each(|thread| thread.join().unwrap());
         },
         ORDERS,
     );
 }
 
-/// What each caller was told is what is on the log: closed is exactly what its caller gave up on.
 #[test]
 fn no_more_callers_are_waited_for_than_there_are() {
     const CALLERS: u32 = 3;
@@ -547,6 +542,7 @@ fn no_more_callers_are_waited_for_than_there_are() {
     );
 }
 
+/// What each caller was told is what is on the log: closed is exactly what its caller gave up on.
 fn assert_told_the_truth(log: &GroupCommit<Disk>, fates: &[Fate]) {
     let state = log.target().state.lock().unwrap();
     let stopped = log.check().is_err();

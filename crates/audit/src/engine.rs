@@ -193,9 +193,14 @@ impl Engine {
         }
     }
 
-    /// The background: leads for records that nobody waits for, and syncs outcomes in time.
-    pub(crate) fn run_background(&self) {
-        self.commit.run_background();
+    /// Leads for tasks and for records that nobody waits for, until the log is closed.
+    pub(crate) fn lead_in_background(&self) {
+        self.commit.lead_in_background();
+    }
+
+    /// Syncs outcomes in time, until the log is closed.
+    pub(crate) fn sync_in_background(&self) {
+        self.commit.sync_in_background();
     }
 
     /// Ends the background once nothing waits any more.

@@ -24,7 +24,7 @@ use crate::{AuditError, AuditOptions, Auditable, CallId, EventId, LogEntry, Perm
 pub(crate) const LOCK: &str = ".lock";
 
 /// The log of one directory. Cheap to clone; all clones share one writer. Every method blocks, but for those whose name
-/// ends in `_async`.
+/// ends in `_async`; dropping the last clone blocks too, until what still waits is written, synced and sealed.
 #[derive(Clone, Debug)]
 pub struct AuditLog {
     pub(crate) inner: Arc<Inner>,

@@ -84,8 +84,8 @@ impl<T: Target> GroupCommit<T> {
         let mut queue = lock(&self.queue);
         let since = queue.unsynced.as_ref().map_or_else(|| self.target.now(), |before| before.since);
         queue.unsynced = Some(Unsynced { number, written, since });
-        if queue.background_sleeps {
-            self.wake.notify_all();
+        if queue.syncer_sleeps {
+            self.sync_due.notify_all();
         }
     }
 
@@ -174,9 +174,7 @@ impl<T: Target> GroupCommit<T> {
             return;
         }
         queue.leading = false;
-        if queue.background_sleeps && (!queue.groups.is_empty() || queue.closing) {
-            self.wake.notify_all();
-        }
+        self.wake_leader(&queue);
     }
 }
 

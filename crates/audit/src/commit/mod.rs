@@ -70,8 +70,10 @@ pub(crate) struct GroupCommit<T: Target> {
     queue: Mutex<Queue<T>>,
     /// Room in the queue.
     room: Condvar,
-    /// Wakes the thread in the background.
+    /// Wakes the leader in the background.
     wake: Condvar,
+    /// Wakes whoever syncs in the background.
+    sync_due: Condvar,
     /// One sync at a time: an error is reported once per descriptor, so two at once could tell only one of them.
     syncing: Mutex<()>,
     /// Numbers the groups that were written.
@@ -99,6 +101,7 @@ impl<T: Target> GroupCommit<T> {
             queue: Mutex::new(Queue::new()),
             room: Condvar::new(),
             wake: Condvar::new(),
+            sync_due: Condvar::new(),
             syncing: Mutex::new(()),
             written: AtomicU64::new(0),
             durable: AtomicU64::new(0),
@@ -210,7 +213,7 @@ impl<T: Target> GroupCommit<T> {
     pub(crate) fn leave(&self, record: T::Record) {
         let mut queue = lock(&self.queue);
         queue.add(record, Until::Written, Who::Nobody);
-        self.wake.notify_all();
+        self.wake_leader(&queue);
     }
 
     /// Closes what a record opened whose caller gave up.

@@ -27,7 +27,10 @@ pub(super) struct Queue<T: Target> {
     pub(super) closing: bool,
     /// What the last sync did not cover.
     pub(super) unsynced: Option<Unsynced<T::Written>>,
-    pub(super) background_sleeps: bool,
+    pub(super) leader_sleeps: bool,
+    pub(super) syncer_sleeps: bool,
+    /// Closed, and nothing waits any more.
+    pub(super) drained: bool,
     next_ticket: u64,
     pub(super) pace: Pace,
 }
@@ -90,7 +93,9 @@ impl<T: Target> Queue<T> {
             leading: false,
             closing: false,
             unsynced: None,
-            background_sleeps: false,
+            leader_sleeps: false,
+            syncer_sleeps: false,
+            drained: false,
             next_ticket: 0,
             pace: Pace::default(),
         }

@@ -82,11 +82,8 @@ impl<T: Target> Submission<'_, T> {
         };
         let opened = T::opened(&record);
         let place = queue.add(record, self.until, who);
-        let sleeps = queue.background_sleeps && !queue.leading;
+        self.commit.wake_leader(&queue);
         drop(queue);
-        if sleeps {
-            self.commit.wake.notify_all();
-        }
         self.stage = Stage::Queued { place, opened, slot: None };
         self.result_or_wake(context)
     }
