@@ -12,7 +12,7 @@ use common::{entry, keyring, open, secret, signal, surroundings};
 use entrabot_keystore::private_keyring::Mode;
 use entrabot_keystore::{
     Allowlist, Candidate, CertificateThumbprint, Diagnose, EntryName, GuardedStore, KeystorePolicy,
-    PemSigner, SecretBytes, SignatureAlgorithm, Signer as _, leak_scan,
+    PemSigner, SecretBytes, SignatureAlgorithm, Signer as _, ThisProcess, leak_scan,
 };
 use keyring_core::api::CredentialStoreApi as _;
 use rustix::process::Signal;
@@ -76,6 +76,7 @@ fn no_public_type_and_no_error_shows_a_secret() {
     shown.value(&Allowlist::with("*").unwrap_err());
     shown.error(&EntryName::new("a\0b", PLANTED).unwrap_err());
     shown.value(&KeystorePolicy::default());
+    shown.value(&ThisProcess::new());
 
     let store = GuardedStore::new(KeystorePolicy::default().in_surroundings(around.clone()));
     let other = store.build("entrabot-test", "a", None).unwrap();
