@@ -214,7 +214,7 @@ impl WorkIqProvider {
     /// [`A365Error::ManifestNotFound`], [`A365Error::ManifestInvalid`].
     pub async fn servers(&self) -> Result<Servers, A365Error> {
         let manifest = self.inner.manifest.clone();
-        blocking(move || manifest.load()).await
+        entrabot_identity::off_runtime(move || manifest.load()).await
     }
 
     async fn server(&self, name: &ServerName) -> Result<Server, A365Error> {
@@ -313,14 +313,4 @@ impl WorkIqProvider {
 
 fn is_unknown_tool(error: &A365Error) -> bool {
     matches!(error.call_error().map(crate::CallError::failure), Some(CallFailure::UnknownTool))
-}
-
-/// Runs what blocks on a thread where it may.
-async fn blocking<T: Send + 'static, E: Into<A365Error> + Send + 'static>(
-    run: impl FnOnce() -> Result<T, E> + Send + 'static,
-) -> Result<T, A365Error> {
-    match entrabot_identity::spawn_blocking(run).await {
-        Ok(result) => result.map_err(Into::into),
-        Err(lost) => lost.pass_on().await,
-    }
 }

@@ -1,5 +1,7 @@
 //! The same doors for tasks. A task costs no thread while it waits, and a thousand of them share one sync.
 
+use entrabot_identity::off_runtime;
+
 use crate::commit::Until;
 use crate::commit::task::Kept;
 use crate::line::{Body, Record};
@@ -97,13 +99,5 @@ impl AuditLog {
         // Whoever leads has the same deadline and knows more, such as who holds the lock: it is let speak first.
         let result = tokio::time::timeout(waited + waited / 10, submission).await;
         result.unwrap_or(Err(AuditError::Timeout { waited }))
-    }
-}
-
-/// What may block, on a thread where it may.
-async fn off_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match entrabot_identity::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(lost) => lost.pass_on().await,
     }
 }

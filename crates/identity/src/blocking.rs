@@ -26,6 +26,14 @@ pub fn spawn_blocking<T: Send + 'static>(
     }
 }
 
+/// The same for a caller that waits: the work's panic is its own.
+pub async fn off_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(lost) => lost.pass_on().await,
+    }
+}
+
 /// The work has no answer. Says nothing of why: a panic may quote what was being worked on.
 #[derive(Debug, thiserror::Error)]
 #[error("the work was cut short")]
@@ -33,7 +41,7 @@ pub struct Lost(JoinError);
 
 impl Lost {
     /// Goes on with the work's panic. Where the runtime is going down, so is the future that waits here.
-    pub async fn pass_on<T>(self) -> T {
+    async fn pass_on<T>(self) -> T {
         match self.0.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => std::future::pending().await,

@@ -24,7 +24,7 @@ mod tokens;
 
 pub use attribution::{Attribute, Attribution, AttributionChain, AttributionType, Unattributed, Via};
 #[cfg(feature = "runtime")]
-pub use blocking::{Lost, spawn_blocking};
+pub use blocking::{Lost, off_runtime, spawn_blocking};
 pub use config::{
     AuditSigning, BaseUrl, BlueprintCredential, Cloud, Config, ConfigError, ConfirmWrites, LogLevel, Mode,
     Origin, Otlp, OtlpEndpoint, OtlpProtocol, OtlpSignal, OtlpTarget, OutcomeSync, ShownSetting, VaultKey,
